@@ -1,0 +1,42 @@
+# chatglm_module(NAME SOURCES ... DEPENDS ...): one static library per folder of csrc/, all compiled
+# with the same language level and warnings. chatglm_program and chatglm_test are its siblings.
+
+add_library(chatglm_options INTERFACE)
+target_compile_features(chatglm_options INTERFACE cxx_std_20)
+target_include_directories(chatglm_options INTERFACE "${PROJECT_SOURCE_DIR}/csrc")
+target_compile_definitions(chatglm_options INTERFACE CHATGLM_VERSION="${PROJECT_VERSION}")
+if(MSVC)
+  target_compile_options(chatglm_options INTERFACE /W4 /utf-8 $<$<BOOL:${CHATGLM_WERROR}>:/WX>)
+  target_compile_definitions(chatglm_options INTERFACE NOMINMAX WIN32_LEAN_AND_MEAN)
+else()
+  target_compile_options(chatglm_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow
+    -Wno-psabi $<$<BOOL:${CHATGLM_WERROR}>:-Werror>)
+endif()
+if(CHATGLM_SANITIZE)
+  target_compile_options(chatglm_options INTERFACE -fsanitize=${CHATGLM_SANITIZE}
+    -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_link_options(chatglm_options INTERFACE -fsanitize=${CHATGLM_SANITIZE})
+endif()
+
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+
+function(chatglm_module name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(chatglm_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(chatglm_${name} PUBLIC chatglm_options)
+  foreach(dependency IN LISTS ARG_DEPENDS)
+    target_link_libraries(chatglm_${name} PUBLIC chatglm_${dependency})
+  endforeach()
+endfunction()
+
+function(chatglm_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE chatglm_options)
+  foreach(dependency IN LISTS ARG_DEPENDS)
+    target_link_libraries(${name} PRIVATE chatglm_${dependency})
+  endforeach()
+endfunction()

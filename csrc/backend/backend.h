@@ -1,0 +1,117 @@
+// The boundary between the forward pass and a device. A model is written once against this class.
+// All float pointers handed to operations are memory of this backend (allocate()); sizes were checked by
+// the caller. Operations may be asynchronous; download() waits. One thread uses a backend at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "kernels/args.h"
+#include "tensor/tensor_view.h"
+
+namespace chatglm {
+
+// Device memory with an owner. The backend outlives its buffers.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  std::byte* data() const { return data_; }
+  int64_t size_bytes() const { return size_bytes_; }
+  template <typename T>
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+
+ protected:
+  Buffer(std::byte* data, int64_t size_bytes) : data_(data), size_bytes_(size_bytes) {}
+  std::byte* data_;
+  int64_t size_bytes_;
+};
+
+// A weight matrix in a backend's own layout.
+class Weight {
+ public:
+  virtual ~Weight() = default;
+  int64_t rows() const { return rows_; }  // outputs
+  int64_t cols() const { return cols_; }  // inputs
+  DType dtype() const { return dtype_; }
+  int64_t size_bytes() const { return size_bytes_; }  // as packed
+
+ protected:
+  Weight(int64_t rows, int64_t cols, DType dtype, int64_t size_bytes)
+      : rows_(rows), cols_(cols), dtype_(dtype), size_bytes_(size_bytes) {}
+  int64_t rows_, cols_;
+  DType dtype_;
+  int64_t size_bytes_;
+};
+
+// One step's work: several sequences, each with one or more new tokens, rows packed back to back.
+struct Batch {
+  std::span<const int32_t> token_ids;     // (rows)
+  std::span<const int32_t> positions;     // (rows) index in the sequence
+  std::span<const int32_t> sequence;      // (rows) ascending
+  std::span<const int32_t> block_table;   // (sequences, block_table_stride)
+  int64_t block_table_stride = 0;
+  std::span<const int32_t> logit_rows;    // (logit_rows) rows whose logits are wanted, ascending
+
+  int64_t rows() const { return static_cast<int64_t>(token_ids.size()); }
+};
+
+// The same in the backend's memory, valid until the next stage().
+struct StagedBatch {
+  const int32_t* token_ids;    // (rows)
+  const int32_t* logit_rows;   // (num_logit_rows)
+  int64_t num_logit_rows;
+  kernels::RaggedRows rows;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view device() const = 0;    // "cpu"
+  virtual std::string description() const = 0;    // for -v: CPU, ISA, threads
+  virtual std::string_view isa() const = 0;       // name of the kernel table
+  virtual int num_threads() const = 0;
+
+  // Throws Error{kDevice} naming what was needed. Zero-filled, 64-byte aligned.
+  virtual std::unique_ptr<Buffer> allocate(int64_t size_bytes) = 0;
+  virtual void upload(void* destination, const void* host_source, int64_t size_bytes) = 0;
+  virtual void download(void* host_destination, const void* source, int64_t size_bytes) = 0;
+
+  // Packs a matrix for linear(). `after_rows`, if set, is called as packing proceeds with a part of
+  // `weights` that will not be read again (so that mapped pages can be given back).
+  using ReleaseHint = void (*)(void* context, const TensorView& part);
+  virtual std::unique_ptr<Weight> load_matrix(const TensorView& weights,
+                                              ReleaseHint after_rows = nullptr,
+                                              void* context = nullptr) = 0;
+  // Keeps a table for embed(), in its storage type.
+  virtual std::unique_ptr<Weight> load_table(const TensorView& table,
+                                             ReleaseHint after_rows = nullptr,
+                                             void* context = nullptr) = 0;
+
+  // Makes scratch space for products of up to `rows` rows of `cols` inputs; operations allocate nothing
+  // afterwards.
+  virtual void reserve(int64_t rows, int64_t cols) = 0;
+  virtual StagedBatch stage(const Batch& batch) = 0;
+
+  // table: made by load_table. output (rows, table.cols)
+  virtual void embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) = 0;
+  virtual void rms_norm(const kernels::RmsNormArgs& args) = 0;
+  // y (rows, weight.rows) = x (rows, weight.cols) W^T + bias, or added to y where accumulate.
+  virtual void linear(const Weight& weight, const float* bias, const float* x, int64_t rows, float* y,
+                      bool accumulate = false) = 0;
+  virtual void rope_table(const kernels::RopeTableArgs& args) = 0;
+  virtual void rope(const kernels::RopeArgs& args) = 0;
+  virtual void kv_store(const kernels::KvStoreArgs& args) = 0;
+  virtual void paged_attention(const kernels::PagedAttentionArgs& args) = 0;
+  virtual void silu_mul(const kernels::SiluMulArgs& args) = 0;
+  // output (row_ids, cols): the rows of x (?, cols) named by row_ids.
+  virtual void gather_rows(const float* x, int64_t cols, const int32_t* row_ids, int64_t num_row_ids,
+                           float* output) = 0;
+};
+
+}  // namespace chatglm

@@ -1,0 +1,59 @@
+// Continuous batching over one model: queues requests, and with each step() runs one ragged batch of
+// prompt chunks and decode rows. Synchronous and single-threaded; EngineThread drives it in the
+// background.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/request.h"
+#include "kv/block_allocator.h"
+#include "kv/paged_kv.h"
+#include "model/model.h"
+
+namespace chatglm {
+
+struct EngineOptions {
+  int64_t max_batch_rows = 512;       // rows of one step; longer prompts are computed in chunks
+  int64_t max_sequences = 64;         // running at once; more wait
+  int64_t kv_budget_bytes = 0;        // 0: room for max_length positions, at most half of the free memory
+  DType kv_dtype = DType::kF16;
+  bool prefix_reuse = true;
+};
+
+struct EngineStats {
+  int64_t steps = 0;
+  int64_t prompt_tokens_computed = 0;
+  int64_t prompt_tokens_reused = 0;
+  int64_t tokens_generated = 0;
+  int64_t preemptions = 0;
+  int64_t running = 0;
+  int64_t waiting = 0;
+  int64_t kv_pages_used = 0;
+  int64_t kv_bytes_allocated = 0;
+};
+
+class Engine {
+ public:
+  // The model and the backend outlive the engine.
+  Engine(Model& model, Backend& backend, const EngineOptions& options);
+  ~Engine();
+
+  // Throws Error{kContextLength} where prompt + 1 exceeds the model's max_length or the whole cache
+  // budget, Error{kInvalidArgument} for an empty prompt, a token id outside the vocabulary or bad sampling
+  // parameters. max_new_tokens is cut to what max_length leaves (FinishReason::kLength then).
+  RequestId submit(Request request);
+  // The request ends with FinishReason::kCancelled at the next step(); unknown ids are ignored.
+  void cancel(RequestId id);
+  bool has_work() const;
+  // Runs one batch; the events of this step. An error of one request ends that request only.
+  std::vector<StepOutput> step();
+  EngineStats stats() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace chatglm

@@ -1,0 +1,52 @@
+// One table of functions per instruction set; one ordered list of tables (select.cc), best first.
+// A new ISA is one file isa_<name>.cc and one row in that list.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernels/args.h"
+
+namespace chatglm::kernels {
+
+// How one ISA multiplies by weights of one storage type. Packing and product read the same layout, so
+// they are one slot. A panel is `panel_rows` consecutive weight rows (the last may be padded).
+struct LinearKernel {
+  DType dtype;
+  int64_t panel_rows;
+  // Bytes of one packed panel of k inputs; panels are contiguous, each a multiple of 64 bytes.
+  int64_t (*panel_bytes)(int64_t k);
+  // Packs panels [begin, end) of the row-major matrix (n, k) in `dtype` into packed + begin * panel_bytes.
+  void (*pack)(const std::byte* weights, int64_t n, int64_t k, std::byte* packed, int64_t begin,
+               int64_t end);
+  // Bytes of one prepared input row; 0: the product reads plain f32 rows.
+  int64_t (*input_row_bytes)(int64_t k);
+  // Prepares rows [begin, end) of x (m, k) into prepared + row * input_row_bytes (nullptr where 0).
+  void (*prepare_input)(const float* x, int64_t k, std::byte* prepared, int64_t begin, int64_t end);
+  // Computes panels [begin, end) for all rows of x.
+  void (*product)(const LinearArgs& args, int64_t begin, int64_t end);
+};
+
+struct KernelTable {
+  std::string_view name;   // "avx2"
+  bool (*supported)();     // by this CPU and operating system
+  std::span<const LinearKernel> linear;  // one for each of all_dtypes()
+  void (*embed)(const EmbedArgs&, int64_t begin, int64_t end);
+  void (*rms_norm)(const RmsNormArgs&, int64_t begin, int64_t end);
+  void (*rope_table)(const RopeTableArgs&, int64_t begin, int64_t end);
+  void (*rope)(const RopeArgs&, int64_t begin, int64_t end);
+  void (*kv_store)(const KvStoreArgs&, int64_t begin, int64_t end);
+  void (*paged_attention)(const PagedAttentionArgs&, int64_t begin, int64_t end);
+  void (*silu_mul)(const SiluMulArgs&, int64_t begin, int64_t end);
+
+  const LinearKernel& linear_kernel(DType dtype) const;
+};
+
+// Every table compiled into this program, best first; the last ("generic") always runs.
+std::span<const KernelTable* const> all_kernel_tables();
+// The best supported one, or the one named by CHATGLM_ISA.
+// Throws Error{kDevice}: forced to one that is unknown or that this CPU lacks (the message lists them).
+const KernelTable& select_kernel_table();
+
+}  // namespace chatglm::kernels

@@ -1,0 +1,37 @@
+// A loaded model: weights in a backend, and the forward pass over one ragged batch.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "backend/backend.h"
+#include "kv/paged_kv.h"
+#include "model/config.h"
+#include "model/tensor_source.h"
+
+namespace chatglm {
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const ModelConfig& config() const = 0;
+  // Bytes of weights read to decode one token of one sequence.
+  virtual int64_t decode_weight_bytes() const = 0;
+  // Makes room for batches of up to max_rows rows, of which max_logit_rows ask for logits.
+  virtual void reserve(int64_t max_rows, int64_t max_logit_rows) = 0;
+  // Runs the batch: stores its keys and values into kv and writes the logits of batch.logit_rows to
+  // `logits` (logit_rows, vocab_size) in host memory. Allocates nothing. Token ids and positions were
+  // checked by the caller.
+  virtual void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) = 0;
+};
+
+// Called while loading with the share that is done, 0..1. May be empty.
+using LoadProgress = std::function<void(double done)>;
+
+// Throws Error{kUnsupportedModel} for an architecture that no row of the registry knows,
+// Error{kModelFile} listing every tensor that is missing or has another shape.
+std::unique_ptr<Model> load_model(const ModelConfig& config, TensorSource& source, Backend& backend,
+                                  const LoadProgress& progress = {});
+
+}  // namespace chatglm

@@ -1,0 +1,98 @@
+// A model file as something to talk to: tokenizer, chat format, model and engine in one object.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chat/chat_format.h"
+#include "engine/engine_thread.h"
+#include "model/model.h"
+#include "tokenizer/tokenizer.h"
+
+namespace chatglm {
+
+struct PipelineOptions {
+  std::string device = "auto";
+  int num_threads = 0;                  // 0: default_num_threads()
+  std::string kv_dtype = "f16";         // f32, f16, q8_0
+  int64_t kv_cache_bytes = 0;           // 0: chosen from max_length and the free memory
+  int64_t max_length = 0;               // 0: the model's; else at most the model's
+  LoadProgress progress;
+};
+
+struct GenerationOptions {
+  SamplingParams sampling;
+  int64_t max_length = 0;               // prompt + new tokens; 0: the pipeline's
+  int64_t max_new_tokens = 0;           // 0: what max_length leaves
+  int64_t max_context_length = 0;       // longest prompt accepted; 0: max_length
+  std::vector<std::string> stop;        // generation ends before the first of these texts
+};
+
+// One piece of a streamed answer.
+struct TextDelta {
+  std::string text;                     // complete UTF-8, may be empty
+  std::vector<int32_t> token_ids;       // the tokens this text came from
+  std::vector<SampledToken> tokens;     // the same with log probabilities, where asked for
+};
+
+struct GenerationTimings {
+  int64_t prompt_tokens = 0;
+  int64_t reused_tokens = 0;
+  int64_t output_tokens = 0;
+  double prompt_ms = 0;                 // submission to first token
+  double output_ms = 0;                 // first token to last
+};
+
+// A running generation. Destroying it cancels.
+class Generation {
+ public:
+  virtual ~Generation() = default;
+  // The next piece; nothing where the timeout passed or the generation is finished (see finished()).
+  // Throws Error{kRuntime} where the generation failed.
+  virtual std::optional<TextDelta> next(std::chrono::milliseconds timeout) = 0;
+  virtual bool finished() const = 0;
+  virtual FinishReason finish_reason() const = 0;
+  virtual void cancel() = 0;
+  // After it finished: the whole answer. message() for chat (tool calls parsed), text() for both.
+  virtual const ChatMessage& message() const = 0;
+  virtual const std::string& text() const = 0;
+  virtual GenerationTimings timings() const = 0;
+};
+
+class Pipeline {
+ public:
+  explicit Pipeline(const std::filesystem::path& model_file, const PipelineOptions& options = {});
+  ~Pipeline();
+
+  const ModelConfig& config() const;
+  int64_t max_length() const;
+  const Tokenizer& tokenizer() const;
+  const ChatFormat* chat_format() const;  // nullptr: base model
+  std::string system_info() const;
+  double load_ms() const;
+  EngineStats stats() const;
+
+  // Throws Error{kContextLength} where the prompt does not fit, Error{kInvalidArgument} for bad options,
+  // Error{kUnsupportedModel} for chat() on a base model.
+  std::unique_ptr<Generation> chat(std::span<const ChatMessage> messages,
+                                   const GenerationOptions& options);
+  std::unique_ptr<Generation> generate(std::string_view prompt, const GenerationOptions& options);
+  // Logits of every position: calls sink(first_position, (positions, vocab_size)) in order; interrupt is
+  // asked now and then, true stops.
+  void logits(std::span<const int32_t> ids,
+              const std::function<void(int64_t, std::span<const float>)>& sink,
+              const std::function<bool()>& interrupt);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace chatglm

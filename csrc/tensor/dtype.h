@@ -1,0 +1,33 @@
+// The table of storage types. A new quant type is one file with its block struct and plain codec
+// (see q8_0.h) and one row in dtype.cc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace chatglm {
+
+enum class DType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0 };
+
+struct DTypeInfo {
+  DType dtype;
+  std::string_view name;   // "f32", "f16", "bf16", "q8_0", "q4_0"
+  uint32_t ggml_type;      // the number GGUF files use
+  int64_t block_elements;  // elements a block; 1 for plain types
+  int64_t block_bytes;     // bytes a block
+  // Plain codecs, the oracle of every fast path. count is a multiple of block_elements.
+  void (*decode)(const std::byte* source, float* values, int64_t count);
+  void (*encode)(const float* values, std::byte* destination, int64_t count);
+
+  int64_t row_bytes(int64_t elements) const { return elements / block_elements * block_bytes; }
+  bool is_quantized() const { return block_elements > 1; }
+};
+
+std::span<const DTypeInfo> all_dtypes();
+const DTypeInfo& dtype_info(DType dtype);
+const DTypeInfo* find_dtype(std::string_view name);           // nullptr: unknown
+const DTypeInfo* find_dtype_by_ggml(uint32_t ggml_type);      // nullptr: unknown
+
+}  // namespace chatglm

@@ -1,0 +1,45 @@
+// Text to token ids and back. Knows no chat format.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gguf/gguf_file.h"
+
+namespace chatglm {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Plain text to ids: text that spells a special token stays text. Invalid UTF-8 is encoded byte by byte
+  // (byte fallback), never refused.
+  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  // Ids to text as Hugging Face's decode gives it: the dummy prefix of the first piece is dropped, a
+  // space after a special token is kept, incomplete UTF-8 becomes U+FFFD, one for each byte.
+  // Ids outside the vocabulary (and padding ids) give no text. skip_special_tokens drops special tokens.
+  virtual std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const = 0;
+  // The raw bytes one id stands for ("\xE4" for a byte piece, " the" for "▁the"), without any rule about
+  // its neighbours; empty for special, padding and unknown ids.
+  virtual std::string_view token_bytes(int32_t id) const = 0;
+
+  virtual int32_t vocab_size() const = 0;  // ids with a meaning, special ones included
+  virtual bool is_special(int32_t id) const = 0;
+  virtual std::optional<int32_t> special_id(std::string_view name) const = 0;  // "<|user|>"
+  virtual std::string_view special_name(int32_t id) const = 0;                 // "" where not special
+  // What the family puts before raw text: [gMASK] sop.
+  virtual std::span<const int32_t> prefix_ids() const = 0;
+  // Every id that ends a generation of this model file.
+  virtual std::span<const int32_t> eos_ids() const = 0;
+};
+
+// Reads the tokenizer a GGUF file carries; a new kind is a row in registry.cc.
+// Throws Error{kModelFile} or Error{kUnsupportedModel}.
+std::unique_ptr<Tokenizer> load_tokenizer(const GgufFile& file);
+
+}  // namespace chatglm
