@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string>
 
 namespace chatglm {
 
@@ -19,7 +20,8 @@ class MmapFile {
   const std::filesystem::path& path() const { return path_; }
 
   // Tells the system that these bytes will be read soon, in order / are not needed any more (the
-  // content stays valid: a later read faults them in again). A hint; does nothing where unsupported.
+  // content stays valid: a later read faults them in again). A hint; does nothing where
+  // unsupported. release() leaves the pages alone that the part shares with its neighbours.
   void will_need(std::span<const std::byte> part) const;
   void release(std::span<const std::byte> part) const;
 
@@ -28,5 +30,8 @@ class MmapFile {
   const std::byte* data_ = nullptr;
   std::size_t size_bytes_ = 0;
 };
+
+// The path as UTF-8, for messages.
+std::string display_name(const std::filesystem::path& path);
 
 }  // namespace chatglm

@@ -1,30 +1,29 @@
-// Continuous batching over one model: queues requests, and with each step() runs one ragged batch of
-// prompt chunks and decode rows. Synchronous and single-threaded; EngineThread drives it in the
+// Continuous batching over one model: queues requests, and with each step() runs one ragged batch
+// of prompt chunks and decode rows. Synchronous and single-threaded; EngineThread drives it in the
 // background.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/request.h"
-#include "kv/block_allocator.h"
-#include "kv/paged_kv.h"
 #include "model/model.h"
 
 namespace chatglm {
 
 struct EngineOptions {
-  int64_t max_batch_rows = 512;       // rows of one step; longer prompts are computed in chunks
-  int64_t max_sequences = 64;         // running at once; more wait
-  int64_t kv_budget_bytes = 0;        // 0: room for max_length positions, at most half of the free memory
+  int64_t max_batch_rows = 512;  // rows of one step; longer prompts are computed in chunks
+  int64_t max_sequences = 64;    // running at once (never more than max_batch_rows); more wait
+  int64_t kv_budget_bytes = 0;  // 0: room for max_length positions, at most half of the free memory
   DType kv_dtype = DType::kF16;
   bool prefix_reuse = true;
 };
 
 struct EngineStats {
   int64_t steps = 0;
-  int64_t prompt_tokens_computed = 0;
+  int64_t prompt_tokens_computed = 0;  // again after a preemption included
   int64_t prompt_tokens_reused = 0;
   int64_t tokens_generated = 0;
   int64_t preemptions = 0;
@@ -36,19 +35,29 @@ struct EngineStats {
 
 class Engine {
  public:
-  // The model and the backend outlive the engine.
+  // The model and the backend outlive the engine. Throws Error{kInvalidArgument}: options out of
+  // range, or a cache budget below one page.
   Engine(Model& model, Backend& backend, const EngineOptions& options);
   ~Engine();
 
   // Throws Error{kContextLength} where prompt + 1 exceeds the model's max_length or the whole cache
-  // budget, Error{kInvalidArgument} for an empty prompt, a token id outside the vocabulary or bad sampling
-  // parameters. max_new_tokens is cut to what max_length leaves (FinishReason::kLength then).
+  // budget (prompt alone, where max_new_tokens is 0), Error{kInvalidArgument} for an empty prompt,
+  // a token id outside the vocabulary, a negative max_new_tokens or bad sampling parameters.
+  // max_new_tokens is cut to what max_length and the cache budget leave (FinishReason::kLength
+  // then).
   RequestId submit(Request request);
+  // Throws what submit would. Reads only what never changes: any thread may ask at any time.
+  void check(const Request& request) const;
   // The request ends with FinishReason::kCancelled at the next step(); unknown ids are ignored.
   void cancel(RequestId id);
   bool has_work() const;
-  // Runs one batch; the events of this step. An error of one request ends that request only.
+  // Runs one batch; the events since the last call. An error of one request (unusable logits, an
+  // exception from its callback) ends that request only. What the backend or the model throws
+  // passes through: nothing was computed then, and step() would try the same again.
   std::vector<StepOutput> step();
+  // For when step() threw: ends all running requests, or where none runs all waiting ones, with
+  // FinishReason::kError. Returns their events and those that step() could not return.
+  std::vector<StepOutput> fail_running(const std::string& error);
   EngineStats stats() const;
 
  private:

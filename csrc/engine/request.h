@@ -14,10 +14,10 @@ namespace chatglm {
 using RequestId = int64_t;
 
 struct Request {
-  std::vector<int32_t> prompt;           // at least one token
+  std::vector<int32_t> prompt;  // at least one token
   SamplingParams sampling;
-  int64_t max_new_tokens = 0;            // 0: compute the prompt only (with on_prompt_logits)
-  std::vector<int32_t> stop_token_ids;   // generation ends with (and reports) one of these
+  int64_t max_new_tokens = 0;           // 0: compute the prompt only (with on_prompt_logits)
+  std::vector<int32_t> stop_token_ids;  // generation ends with (and reports) one of these
   // If set, called from step() with the logits of every prompt position in order: first position,
   // (positions, vocab_size). Such a request reuses no cached prefix.
   std::function<void(int64_t first_position, std::span<const float> logits)> on_prompt_logits;
@@ -28,11 +28,11 @@ enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };
 // One event of one request.
 struct StepOutput {
   RequestId id = 0;
-  SampledToken token;                    // token.token == -1: no token in this event
+  SampledToken token;  // token.token == -1: no token in this event
   FinishReason finish = FinishReason::kNone;
-  std::string error;                     // with kError: a sentence
+  std::string error;  // with kError: a sentence
   int64_t prompt_tokens = 0;
-  int64_t reused_tokens = 0;             // of the prompt, taken from the prefix cache
+  int64_t reused_tokens = 0;  // of the prompt, taken from the prefix cache
 };
 
 }  // namespace chatglm

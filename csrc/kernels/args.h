@@ -1,10 +1,10 @@
-// The arguments of every kernel: plain structs of pointers, sizes and strides, shared by the reference
-// and by every ISA and device. Kernels know no model, check nothing and throw nothing; whoever fills
-// these structs has checked them.
+// The arguments of every kernel: plain structs of pointers, sizes and strides, shared by the
+// reference and by every ISA and device. Kernels know no model, check nothing and throw nothing;
+// whoever fills these structs has checked them.
 //
-// Each kernel computes a half-open range [begin, end) of work items; the item is named at the struct.
-// Every item is computed by the same arithmetic in the same order whatever the range, the number of
-// rows or the neighbours are: results never depend on how work was split or batched.
+// Each kernel computes a half-open range [begin, end) of work items; the item is named at the
+// struct. Every item is computed by the same arithmetic in the same order whatever the range, the
+// number of rows or the neighbours are: results never depend on how work was split or batched.
 #pragma once
 
 #include <cstddef>
@@ -12,129 +12,143 @@
 
 #include "tensor/dtype.h"
 
+// Inline functions of shared headers must vanish into the files compiled for one ISA: an
+// out-of-line copy with AVX-512 instructions could be the one the linker keeps for everybody.
+#if defined(_MSC_VER)
+#define CHATGLM_ALWAYS_INLINE __forceinline
+#else
+#define CHATGLM_ALWAYS_INLINE [[gnu::always_inline]] inline
+#endif
+
 namespace chatglm::kernels {
 
 // Rows of a table by index, decoded to f32. Item: a row.
 struct EmbedArgs {
-  const std::byte* table;    // (vocab, cols) in `dtype`, row-major, as stored
+  const std::byte* table;  // (vocab, cols) in `dtype`, row-major, as stored
   DType dtype;
-  const int32_t* row_ids;    // (rows)
-  float* output;             // (rows, cols)
+  const int32_t* row_ids;  // (rows)
+  float* output;           // (rows, cols)
   int64_t rows;
   int64_t cols;
 };
 
 // y = x / sqrt(mean(x^2) + epsilon) * weight. Item: a row.
 struct RmsNormArgs {
-  const float* x;            // (rows, cols)
-  const float* weight;       // (cols)
-  float* y;                  // (rows, cols); may be x
+  const float* x;       // (rows, cols)
+  const float* weight;  // (cols)
+  float* y;             // (rows, cols); may be x
   int64_t rows;
   int64_t cols;
   float epsilon;
 };
 
-// cos and sin of position * position_scale * theta_base^(-2i / rotary_dim), where the frequency and
-// the angle are rounded to f32 as the official code does. Item: a row.
+// cos and sin of the angle (position * position_scale) * (1 / theta_base^(2i / rotary_dim)). As in the
+// official code each step is rounded to f32: the exponent, the power, its reciprocal, the scaled position
+// and the angle. Item: a row.
 struct RopeTableArgs {
   const int32_t* positions;  // (rows)
   float* cos_sin;            // (rows, rotary_dim / 2, 2)
   int64_t rows;
-  int64_t rotary_dim;        // even
+  int64_t rotary_dim;  // even
   float theta_base;
   float position_scale;
 };
 
-// Rotates adjacent pairs (2i, 2i + 1) of the first rotary_dim elements of every head, then multiplies
-// the whole head by row_scale[row]. In place. Item: a row.
+// Rotates adjacent pairs (2i, 2i + 1) of the first rotary_dim elements of every head, then
+// multiplies the whole head by row_scale[row]. In place. Item: a row.
 struct RopeArgs {
-  float* x;                  // (rows, heads, head_dim), row stride `row_stride`
-  const float* cos_sin;      // (rows, rotary_dim / 2, 2)
-  const float* row_scale;    // (rows) or nullptr: 1
+  float* x;                // (rows, heads, head_dim), row stride `row_stride`
+  const float* cos_sin;    // (rows, rotary_dim / 2, 2)
+  const float* row_scale;  // (rows) or nullptr: 1
   int64_t rows;
-  int64_t row_stride;        // elements from one row to the next
+  int64_t row_stride;  // elements from one row to the next
   int64_t heads;
   int64_t head_dim;
   int64_t rotary_dim;
 };
 
-// Where keys and values live. A page holds `page_tokens` consecutive positions of one sequence for all
-// layers: (layers, 2 (K, V), kv_heads, page_tokens, head_dim) in `dtype`.
+// Where keys and values live. A page holds `page_tokens` consecutive positions of one sequence for
+// all layers: (layers, 2 (K, V), kv_heads, page_tokens, head_dim) in `dtype`.
 struct PagedKvView {
-  std::byte* const* pages;   // (pages) start of each page
-  DType dtype;               // f32, f16 or q8_0
+  std::byte* const* pages;  // (pages) start of each page
+  DType dtype;              // f32, f16 or q8_0
   int64_t page_tokens;
   int64_t kv_heads;
-  int64_t head_dim;          // multiple of the dtype's block
+  int64_t head_dim;  // multiple of the dtype's block
   int64_t num_layers;
 
-  int64_t token_bytes() const { return dtype_info(dtype).row_bytes(head_dim); }
-  int64_t head_bytes() const { return page_tokens * token_bytes(); }
-  int64_t plane_bytes() const { return kv_heads * head_bytes(); }
-  int64_t page_bytes() const { return 2 * num_layers * plane_bytes(); }
+  CHATGLM_ALWAYS_INLINE int64_t token_bytes() const {
+    const DTypeInfo& info = dtype_info(dtype);
+    return head_dim / info.block_elements * info.block_bytes;
+  }
+  CHATGLM_ALWAYS_INLINE int64_t head_bytes() const { return page_tokens * token_bytes(); }
+  CHATGLM_ALWAYS_INLINE int64_t plane_bytes() const { return kv_heads * head_bytes(); }
+  CHATGLM_ALWAYS_INLINE int64_t page_bytes() const { return 2 * num_layers * plane_bytes(); }
   // (page_tokens, head_dim)
-  std::byte* keys(int32_t page, int64_t layer, int64_t head) const {
+  CHATGLM_ALWAYS_INLINE std::byte* keys(int32_t page, int64_t layer, int64_t head) const {
     return pages[page] + 2 * layer * plane_bytes() + head * head_bytes();
   }
-  std::byte* values(int32_t page, int64_t layer, int64_t head) const {
+  CHATGLM_ALWAYS_INLINE std::byte* values(int32_t page, int64_t layer, int64_t head) const {
     return pages[page] + (2 * layer + 1) * plane_bytes() + head * head_bytes();
   }
 };
 
 // Which sequence and position each row of a ragged batch is, and where its sequence's pages are.
 struct RaggedRows {
-  const int32_t* positions;      // (rows) index of the row in its sequence
-  const int32_t* sequence;       // (rows) row of block_table
-  const int32_t* block_table;    // (sequences, block_table_stride) page of each block of page_tokens
+  const int32_t* positions;    // (rows) index of the row in its sequence
+  const int32_t* sequence;     // (rows) row of block_table
+  const int32_t* block_table;  // (sequences, block_table_stride) page of each block of page_tokens
   int64_t block_table_stride;
   int64_t rows;
 };
 
 // Writes the rows' keys and values into their pages. Item: a row.
 struct KvStoreArgs {
-  const float* keys;             // (rows, kv_heads, head_dim), row stride `row_stride`
-  const float* values;           // the same
+  const float* keys;    // (rows, kv_heads, head_dim), row stride `row_stride`
+  const float* values;  // the same
   int64_t row_stride;
   int64_t layer;
   PagedKvView kv;
   RaggedRows rows;
 };
 
-// Causal attention of every row over positions 0..its own of its sequence; query head h uses KV head
-// h / (heads / kv_heads). The keys are walked in partitions of kAttentionPartition positions counted
-// from 0, each with an online softmax of its own, merged in ascending order: so the arithmetic depends
-// on the row's position only. Item: a pair (row, kv head), index row * kv_heads + head.
+// Causal attention of every row over positions 0..its own of its sequence; query head h uses KV
+// head h / (heads / kv_heads). The keys are walked in partitions of kAttentionPartition positions
+// counted from 0, each with an online softmax of its own, merged in ascending order: so the
+// arithmetic depends on the row's position only. Item: a pair (row, kv head), index row * kv_heads
+// + head.
 inline constexpr int64_t kAttentionPartition = 512;
+inline constexpr int64_t kMaxAttentionHeadDim = 512;
 
 struct PagedAttentionArgs {
-  const float* query;            // (rows, heads, head_dim), row stride `query_stride`
+  const float* query;  // (rows, heads, head_dim), row stride `query_stride`
   int64_t query_stride;
-  float* output;                 // (rows, heads, head_dim), contiguous
+  float* output;  // (rows, heads, head_dim), contiguous
   int64_t heads;
   int64_t layer;
-  float scale;                   // 1 / sqrt(head_dim)
+  float scale;  // 1 / sqrt(head_dim)
   PagedKvView kv;
   RaggedRows rows;
 };
 
 // y = silu(gate) * up. Item: a row.
 struct SiluMulArgs {
-  const float* gate_up;          // (rows, 2 * cols): gate, then up
-  float* y;                      // (rows, cols)
+  const float* gate_up;  // (rows, 2 * cols): gate, then up
+  float* y;              // (rows, cols)
   int64_t rows;
   int64_t cols;
 };
 
 // y = x W^T (+ bias) (+ y). Item: a panel of weight rows (see LinearKernel).
 struct LinearArgs {
-  const std::byte* packed;       // weights in the kernel's own layout, 64-byte aligned
-  const void* x;                 // (m, k) in the form the kernel's prepare_input makes, or f32
-  const float* bias;             // (n) or nullptr
-  float* y;                      // (m, n)
-  int64_t m;                     // rows of x
-  int64_t n;                     // outputs = rows of the weight matrix
-  int64_t k;                     // inputs, a multiple of the weight type's block
-  bool accumulate;               // add to what y holds (the residual)
+  const std::byte* packed;  // weights in the kernel's own layout, 64-byte aligned
+  const void* x;            // (m, k) in the form the kernel's prepare_input makes, or f32
+  const float* bias;        // (n) or nullptr
+  float* y;                 // (m, n)
+  int64_t m;                // rows of x
+  int64_t n;                // outputs = rows of the weight matrix
+  int64_t k;                // inputs, a multiple of the weight type's block
+  bool accumulate;          // add to what y holds (the residual)
 };
 
 }  // namespace chatglm::kernels

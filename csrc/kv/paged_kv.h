@@ -1,5 +1,5 @@
-// The memory of the paged KV cache: slabs of pages taken from the backend as page ids come into use,
-// never more than the budget. Knows no sequences.
+// The memory of the paged KV cache: slabs of pages taken from the backend as page ids come into
+// use, never more than the budget. Knows no sequences.
 #pragma once
 
 #include <cstdint>
@@ -21,15 +21,19 @@ class PagedKv {
  public:
   static constexpr int64_t kPageTokens = 16;
 
-  // budget_bytes is rounded down to whole pages. Throws Error{kInvalidArgument}: no page fits, or dtype or
-  // head_dim is not possible.
+  // Bytes of one page. Throws Error{kInvalidArgument}: dtype or head_dim is not possible.
+  static int64_t page_bytes(const KvShape& shape);
+
+  // budget_bytes is rounded down to whole pages.
+  // Throws Error{kInvalidArgument}: no page fits, or dtype or head_dim is not possible.
   PagedKv(Backend& backend, const KvShape& shape, int64_t budget_bytes);
 
-  int64_t page_bytes() const;
-  int64_t max_pages() const;
+  int64_t page_bytes() const { return page_bytes_; }
+  int64_t max_pages() const { return max_pages_; }
   int64_t allocated_bytes() const;
 
-  // Makes sure that pages [0, count) have memory. Throws Error{kDevice} where the backend has none.
+  // Makes sure that pages [0, count) have memory. Throws Error{kDevice} where the backend has none;
+  // the pages there were stay as they are.
   void grow(int64_t count);
   // Valid until the next grow().
   kernels::PagedKvView view() const;
@@ -40,8 +44,9 @@ class PagedKv {
   int64_t page_bytes_ = 0;
   int64_t max_pages_ = 0;
   std::vector<std::unique_ptr<Buffer>> slabs_;
-  std::vector<std::byte*> page_pointers_;      // (allocated pages) on the host
-  std::unique_ptr<Buffer> device_pointers_;    // (max_pages) the same in the backend's memory
+  std::vector<std::byte*> page_pointers_;  // (allocated pages) on the host
+  std::unique_ptr<Buffer>
+      device_pointers_;  // (capacity >= allocated pages) the same in the backend
 };
 
 }  // namespace chatglm

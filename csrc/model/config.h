@@ -18,11 +18,11 @@ struct ModelConfig {
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
   int64_t ffn_size = 0;
-  int64_t max_length = 0;    // positions
+  int64_t max_length = 0;  // positions
   float norm_epsilon = 1e-5f;
   int64_t rotary_dim = 0;
-  float rope_theta = 10000.0f;          // base, already multiplied by rope_ratio
-  float rope_position_scale = 1.0f;     // ChatGLM2-6B-32K divides positions instead
+  float rope_theta = 10000.0f;       // base, already multiplied by rope_ratio
+  float rope_position_scale = 1.0f;  // ChatGLM2-6B-32K divides positions instead
   // ChatGLM3-6B-128K: the rotated query at position p is multiplied by
   // max(1, ln(p + 65) / ln 2048).
   bool logn_attention = false;
@@ -30,8 +30,8 @@ struct ModelConfig {
   int64_t qkv_size() const { return (num_heads + 2 * num_kv_heads) * head_dim; }
 };
 
-// Throws Error{kModelFile} (a key is missing, of another type, out of range or contradicts another; the
-// message names the key) or Error{kUnsupportedModel}.
+// Throws Error{kModelFile} (a key is missing, of another type, out of range or contradicts another;
+// the message names the key) or Error{kUnsupportedModel}.
 ModelConfig read_model_config(const GgufFile& file);
 
 }  // namespace chatglm

@@ -21,8 +21,8 @@ class Model {
   // Makes room for batches of up to max_rows rows, of which max_logit_rows ask for logits.
   virtual void reserve(int64_t max_rows, int64_t max_logit_rows) = 0;
   // Runs the batch: stores its keys and values into kv and writes the logits of batch.logit_rows to
-  // `logits` (logit_rows, vocab_size) in host memory. Allocates nothing. Token ids and positions were
-  // checked by the caller.
+  // `logits` (logit_rows, vocab_size) in host memory. Allocates nothing. Token ids and positions
+  // were checked by the caller.
   virtual void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) = 0;
 };
 

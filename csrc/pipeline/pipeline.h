@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -20,45 +21,47 @@ namespace chatglm {
 
 struct PipelineOptions {
   std::string device = "auto";
-  int num_threads = 0;                  // 0: default_num_threads()
-  std::string kv_dtype = "f16";         // f32, f16, q8_0
-  int64_t kv_cache_bytes = 0;           // 0: chosen from max_length and the free memory
-  int64_t max_length = 0;               // 0: the model's; else at most the model's
+  int num_threads = 0;           // 0: default_num_threads()
+  std::string kv_dtype = "f16";  // f32, f16, q8_0
+  int64_t kv_cache_bytes = 0;    // 0: chosen from max_length and the free memory
+  int64_t max_length = 0;        // 0: the model's; else at most the model's
   LoadProgress progress;
 };
 
 struct GenerationOptions {
   SamplingParams sampling;
-  int64_t max_length = 0;               // prompt + new tokens; 0: the pipeline's
-  int64_t max_new_tokens = 0;           // 0: what max_length leaves
-  int64_t max_context_length = 0;       // longest prompt accepted; 0: max_length
-  std::vector<std::string> stop;        // generation ends before the first of these texts
+  int64_t max_length = 0;          // prompt + new tokens; 0: the pipeline's
+  int64_t max_new_tokens = 0;      // 0: what max_length leaves
+  int64_t max_context_length = 0;  // longest prompt accepted; 0: max_length
+  std::vector<std::string> stop;   // generation ends before the first of these texts
 };
 
 // One piece of a streamed answer.
 struct TextDelta {
-  std::string text;                     // complete UTF-8, may be empty
-  std::vector<int32_t> token_ids;       // the tokens this text came from
-  std::vector<SampledToken> tokens;     // the same with log probabilities, where asked for
+  std::string text;                  // complete UTF-8, may be empty
+  std::vector<int32_t> token_ids;    // the tokens this text came from
+  std::vector<SampledToken> tokens;  // the same with log probabilities, where asked for
 };
 
 struct GenerationTimings {
   int64_t prompt_tokens = 0;
   int64_t reused_tokens = 0;
   int64_t output_tokens = 0;
-  double prompt_ms = 0;                 // submission to first token
-  double output_ms = 0;                 // first token to last
+  double prompt_ms = 0;  // submission to first token
+  double output_ms = 0;  // first token to last
 };
 
-// A running generation. Destroying it cancels.
+// A running generation; one thread at a time uses it. Destroying it cancels. It may outlive its
+// Pipeline.
 class Generation {
  public:
   virtual ~Generation() = default;
-  // The next piece; nothing where the timeout passed or the generation is finished (see finished()).
-  // Throws Error{kRuntime} where the generation failed.
+  // The next piece; nothing where the timeout passed or the generation is finished (see
+  // finished()). Throws Error{kRuntime} where the generation failed.
   virtual std::optional<TextDelta> next(std::chrono::milliseconds timeout) = 0;
   virtual bool finished() const = 0;
   virtual FinishReason finish_reason() const = 0;
+  // Finishes at once, with what has come so far.
   virtual void cancel() = 0;
   // After it finished: the whole answer. message() for chat (tool calls parsed), text() for both.
   virtual const ChatMessage& message() const = 0;
@@ -66,33 +69,42 @@ class Generation {
   virtual GenerationTimings timings() const = 0;
 };
 
+// Safe to use from several threads at a time.
 class Pipeline {
  public:
+  // Throws what reading the file throws, and Error{kInvalidArgument} for bad options.
   explicit Pipeline(const std::filesystem::path& model_file, const PipelineOptions& options = {});
   ~Pipeline();
 
-  const ModelConfig& config() const;
-  int64_t max_length() const;
+  const ModelConfig& config() const;  // as in the file
+  const std::string& model_type()
+      const;                   // "chatglm3"; the architecture where the file does not say
+  int64_t max_length() const;  // as asked for in the options
+  // What the file recommends, over the defaults of SamplingParams.
+  const SamplingParams& default_sampling() const;
   const Tokenizer& tokenizer() const;
   const ChatFormat* chat_format() const;  // nullptr: base model
   std::string system_info() const;
   double load_ms() const;
   EngineStats stats() const;
 
-  // Throws Error{kContextLength} where the prompt does not fit, Error{kInvalidArgument} for bad options,
-  // Error{kUnsupportedModel} for chat() on a base model.
+  // Throws Error{kContextLength} where the prompt does not fit, Error{kInvalidArgument} for bad
+  // options, Error{kUnsupportedModel} for chat() on a base model.
   std::unique_ptr<Generation> chat(std::span<const ChatMessage> messages,
                                    const GenerationOptions& options);
   std::unique_ptr<Generation> generate(std::string_view prompt, const GenerationOptions& options);
-  // Logits of every position: calls sink(first_position, (positions, vocab_size)) in order; interrupt is
-  // asked now and then, true stops.
+  // Logits of every position: calls sink(first_position, (positions, vocab_size)) in order, from
+  // another thread, before it returns. interrupt is asked every few milliseconds; true stops.
   void logits(std::span<const int32_t> ids,
               const std::function<void(int64_t, std::span<const float>)>& sink,
               const std::function<bool()>& interrupt);
 
  private:
+  std::unique_ptr<Generation> start(std::vector<int32_t> prompt, const GenerationOptions& options,
+                                    const ChatFormat* format);
+
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // running generations share it
 };
 
 }  // namespace chatglm

@@ -12,7 +12,7 @@ struct SamplingParams {
   bool do_sample = true;            // false: greedy (argmax after the penalties)
   float temperature = 0.8f;         // > 0
   int32_t top_k = 0;                // 0: off
-  float top_p = 0.8f;               // (0, 1]; 1: off
+  double top_p = 0.8;               // (0, 1]; 1: off; a double because 1 - top_p is taken of it
   float min_p = 0.0f;               // [0, 1]; 0: off
   float repetition_penalty = 1.0f;  // > 0; 1: off; over prompt and generated tokens
   uint64_t seed = 0;                // the same seed gives the same tokens

@@ -39,7 +39,7 @@ class ModelConfig:
 
 
 def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each (seq_length, kv_channels / 4): half of a head is rotated, in pairs."""
+    """Cosines and sines, each (seq_length, kv_channels / 4): half a head is rotated, in pairs."""
     rotated = config.kv_channels // 2
     inv_freq = 10000.0 ** (-torch.arange(0, rotated, 2, device=device).float() / rotated)
     angles = torch.outer(torch.arange(config.seq_length, device=device).float(), inv_freq)
@@ -121,7 +121,7 @@ class Layer(nn.Module):
 
 
 class ChatGLM3(nn.Module):
-    """The whole model; ``forward`` gives hidden states, ``logits`` the scores over the vocabulary."""
+    """The whole model: ``forward`` gives hidden states, ``logits`` scores over the vocabulary."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -10,14 +10,15 @@
 
 namespace chatglm::kernels {
 
-// How one ISA multiplies by weights of one storage type. Packing and product read the same layout, so
-// they are one slot. A panel is `panel_rows` consecutive weight rows (the last may be padded).
+// How one ISA multiplies by weights of one storage type. Packing and product read the same layout,
+// so they are one slot. A panel is `panel_rows` consecutive weight rows (the last may be padded).
 struct LinearKernel {
   DType dtype;
   int64_t panel_rows;
   // Bytes of one packed panel of k inputs; panels are contiguous, each a multiple of 64 bytes.
   int64_t (*panel_bytes)(int64_t k);
-  // Packs panels [begin, end) of the row-major matrix (n, k) in `dtype` into packed + begin * panel_bytes.
+  // Packs panels [begin, end) of the row-major matrix (n, k) in `dtype` into packed + begin *
+  // panel_bytes.
   void (*pack)(const std::byte* weights, int64_t n, int64_t k, std::byte* packed, int64_t begin,
                int64_t end);
   // Bytes of one prepared input row; 0: the product reads plain f32 rows.
@@ -28,9 +29,13 @@ struct LinearKernel {
   void (*product)(const LinearArgs& args, int64_t begin, int64_t end);
 };
 
+// A register-only loop for the benchmark's ceiling: runs `iterations` rounds of independent
+// multiply-adds and returns how many operations that was (a multiply-add counts two).
+using PeakLoop = int64_t (*)(int64_t iterations);
+
 struct KernelTable {
-  std::string_view name;   // "avx2"
-  bool (*supported)();     // by this CPU and operating system
+  std::string_view name;                 // "avx2"
+  bool (*supported)();                   // by this CPU and operating system
   std::span<const LinearKernel> linear;  // one for each of all_dtypes()
   void (*embed)(const EmbedArgs&, int64_t begin, int64_t end);
   void (*rms_norm)(const RmsNormArgs&, int64_t begin, int64_t end);
@@ -39,6 +44,8 @@ struct KernelTable {
   void (*kv_store)(const KvStoreArgs&, int64_t begin, int64_t end);
   void (*paged_attention)(const PagedAttentionArgs&, int64_t begin, int64_t end);
   void (*silu_mul)(const SiluMulArgs&, int64_t begin, int64_t end);
+  PeakLoop peak_f32 = nullptr;   // f32 fused multiply-adds (every ISA file sets both)
+  PeakLoop peak_int8 = nullptr;  // int8 dot products, by the instructions the quantized kernels use
 
   const LinearKernel& linear_kernel(DType dtype) const;
 };
@@ -46,7 +53,8 @@ struct KernelTable {
 // Every table compiled into this program, best first; the last ("generic") always runs.
 std::span<const KernelTable* const> all_kernel_tables();
 // The best supported one, or the one named by CHATGLM_ISA.
-// Throws Error{kDevice}: forced to one that is unknown or that this CPU lacks (the message lists them).
+// Throws Error{kDevice}: forced to one that is unknown or that this CPU lacks (the message lists
+// them).
 const KernelTable& select_kernel_table();
 
 }  // namespace chatglm::kernels

@@ -1,0 +1,163 @@
+"""The tensors of a checkpoint folder, whatever files they lie in.
+
+`open_checkpoint` is the door: it finds the weight files, has each read by its format's reader, and
+gives one table of tensors. A new format is a reader and one row in `_FORMATS`. Knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ConversionError
+from .safetensors import read_safetensors
+from .tensor import SourceTensor
+from .torch_bin import read_torch_bin
+
+__all__ = ["SourceTensor", "open_checkpoint", "refuse_lfs_pointer"]
+
+_MAX_INDEX_BYTES = 64 << 20
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How one kind of weight file is named and read."""
+
+    stem: str
+    suffix: str
+    read: Callable[[Path], list[SourceTensor]]
+
+    @property
+    def single(self) -> str:
+        return self.stem + self.suffix
+
+    @property
+    def index(self) -> str:
+        return f"{self.stem}{self.suffix}.index.json"
+
+    def numbered(self, folder: Path) -> list[Path]:
+        pattern = re.compile(rf"{re.escape(self.stem)}-\d{{5}}-of-\d{{5}}{re.escape(self.suffix)}")
+        return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+
+
+# In order of preference, where a folder has both.
+_FORMATS = (
+    _Format("model", ".safetensors", read_safetensors),
+    _Format("pytorch_model", ".bin", read_torch_bin),
+)
+
+
+def open_checkpoint(folder: Path) -> Mapping[str, SourceTensor]:
+    """Find and list every tensor of a checkpoint folder, by name. No weights are read.
+
+    Raises
+    ------
+    ConversionError
+        There are no weights, a shard is missing or damaged, a tensor that the index lists is not
+        where it should be, or a tensor is there twice.
+    """
+    for fmt in _FORMATS:
+        single, numbered = folder / fmt.single, fmt.numbered(folder)
+        if numbered:
+            index = folder / fmt.index
+            weight_map = _read_index(index) if index.is_file() else None
+            return _read_shards(folder, fmt, numbered, weight_map)
+        if single.is_file():
+            return _table(fmt.read(_whole(single)))
+    for fmt in _FORMATS:
+        if (folder / fmt.index).is_file():
+            raise ConversionError(f"{folder}: {fmt.index} is there, but none of the files it lists")
+    names = ", ".join(f"{fmt.single} or {fmt.stem}-*{fmt.suffix}" for fmt in _FORMATS)
+    raise ConversionError(f"{folder}: no weights found; expected {names}")
+
+
+def refuse_lfs_pointer(path: Path) -> None:
+    """Raise where `path` holds the note that git leaves when the large file was not fetched."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise ConversionError(f"{path}: can't be read: {error}") from error
+    if start == _LFS_POINTER:
+        raise ConversionError(
+            f"{path}: this is a Git LFS pointer and not the file itself; run 'git lfs pull' in the "
+            "checkpoint folder"
+        )
+
+
+def _whole(path: Path) -> Path:
+    refuse_lfs_pointer(path)
+    return path
+
+
+def _read_shards(
+    folder: Path, fmt: _Format, numbered: list[Path], weight_map: Mapping[str, str] | None
+) -> Mapping[str, SourceTensor]:
+    if weight_map is None:
+        # "-of-00007" says how many there must be.
+        total = int(numbered[0].name.removesuffix(fmt.suffix)[-5:])
+        expected = {
+            f"{fmt.stem}-{number:05d}-of-{total:05d}{fmt.suffix}" for number in range(1, total + 1)
+        }
+    else:
+        expected = set(weight_map.values())
+    missing = sorted(name for name in expected if not (folder / name).is_file())
+    if missing:
+        raise ConversionError(
+            f"{folder}: {len(missing)} of {len(expected)} weight files are missing: "
+            f"{_listing(missing)}"
+        )
+    tensors = [tensor for name in sorted(expected) for tensor in fmt.read(_whole(folder / name))]
+    table = _table(tensors)
+    if weight_map is not None:
+        lost = sorted(
+            f"{name} (in {shard})"
+            for name, shard in weight_map.items()
+            if name not in table or table[name].path.name != shard
+        )
+        if lost:
+            raise ConversionError(
+                f"{folder}: {fmt.index} lists tensors that are not in their file: {_listing(lost)}"
+            )
+    return table
+
+
+def _table(tensors: Iterable[SourceTensor]) -> Mapping[str, SourceTensor]:
+    table: dict[str, SourceTensor] = {}
+    for tensor in tensors:
+        other = table.setdefault(tensor.name, tensor)
+        if other is not tensor:
+            raise ConversionError(
+                f"{tensor.path}: tensor {tensor.name} is also in {other.path.name}"
+            )
+    return table
+
+
+def _read_index(path: Path) -> Mapping[str, str]:
+    try:
+        if path.stat().st_size > _MAX_INDEX_BYTES:
+            raise ConversionError(f"{path}: larger than {_MAX_INDEX_BYTES} bytes")
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConversionError(f"{path}: can't be read: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConversionError(f"{path}: not JSON ({error})") from error
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ConversionError(f"{path}: expected an object 'weight_map' of tensor names to files")
+    for name, shard in weight_map.items():
+        # A path would let an index point outside the checkpoint.
+        if not isinstance(shard, str) or Path(shard).name != shard or "\\" in shard:
+            raise ConversionError(
+                f"{path}: tensor {name}: expected a file name in this folder, found {shard!r}"
+            )
+    return weight_map
+
+
+def _listing(names: list[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,100 @@
+"""What will be written, before anything is: the hand-over from an architecture to the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .checkpoint import SourceTensor
+from .errors import ConversionError
+from .metadata import Metadata
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor that a model must have.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the GGUF file.
+    source : str
+        Its name in the checkpoint.
+    shape : tuple of int
+        Rows, columns; or one length. Matrices take the chosen type, vectors stay float32.
+    row_order : ndarray of int, optional
+        Where the file wants another order of rows than the checkpoint has.
+    """
+
+    name: str
+    source: str
+    shape: tuple[int, ...]
+    row_order: npt.NDArray[np.intp] | None = None
+
+
+@dataclass(frozen=True)
+class PlannedTensor:
+    """A tensor of the file, and the checkpoint's tensor that it is made from."""
+
+    spec: TensorSpec
+    source: SourceTensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a file but its weight type.
+
+    Attributes
+    ----------
+    summary : list of str
+        What was recognised, for the person who converts.
+    """
+
+    architecture: str
+    metadata: Metadata
+    tensors: list[PlannedTensor]
+    summary: list[str] = field(default_factory=list)
+
+
+def bind_tensors(
+    specs: list[TensorSpec],
+    available: Mapping[str, SourceTensor],
+    ignored: tuple[str, ...],
+    where: Any,
+) -> list[PlannedTensor]:
+    """Find every tensor of a model in its checkpoint.
+
+    Parameters
+    ----------
+    ignored : tuple of str
+        Endings of names that a checkpoint may hold in addition.
+
+    Raises
+    ------
+    ConversionError
+        Tensors are missing, have another shape, or are unknown; the message lists them all.
+    """
+    problems = []
+    for spec in specs:
+        source = available.get(spec.source)
+        if source is None:
+            problems.append(f"{spec.source} is missing")
+        elif source.shape != spec.shape:
+            problems.append(
+                f"{spec.source} has shape {list(source.shape)}, expected {list(spec.shape)}"
+            )
+    wanted = {spec.source for spec in specs}
+    problems += [
+        f"{name} is unknown"
+        for name in sorted(available)
+        if name not in wanted and not name.endswith(ignored)
+    ]
+    if problems:
+        raise ConversionError(
+            f"{where}: the weights do not fit config.json:\n  " + "\n  ".join(problems)
+        )
+    return [PlannedTensor(spec, available[spec.source]) for spec in specs]

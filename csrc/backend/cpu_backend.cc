@@ -1,0 +1,354 @@
+#include "backend/cpu_backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "backend/cpu_brand.h"
+#include "backend/host_memory.h"
+#include "base/error.h"
+#include "base/thread_pool.h"
+
+namespace chatglm {
+namespace {
+
+// Costs are counted in multiply-adds, about. Work below kInlineCost is over before a sleeping
+// thread has woken; a chunk of kMinChunkCost hides the shared counter it was taken from; several
+// chunks a thread let a fast core take over from a slow one.
+constexpr int64_t kInlineCost = int64_t{1} << 17;
+constexpr int64_t kMinChunkCost = int64_t{1} << 15;
+constexpr int64_t kChunksPerThread = 8;
+// How much of a tensor is loaded before its source is given back: what the peak of memory grows by.
+constexpr int64_t kLoadStepBytes = int64_t{16} << 20;
+// Multiply-adds that one exp, and one element moved through memory, are worth.
+constexpr int64_t kExpCost = 16;
+constexpr int64_t kMoveCost = 4;
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+[[noreturn]] void fail(const char* operation, const std::string& message) {
+  throw Error(ErrorKind::kInvalidArgument, message, operation);
+}
+
+std::string shape(int64_t rows, int64_t cols) {
+  return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
+}
+
+class CpuBuffer final : public Buffer {
+ public:
+  explicit CpuBuffer(HostMemory memory)
+      : Buffer(memory.data(), memory.size_bytes()), memory_(std::move(memory)) {}
+
+ private:
+  HostMemory memory_;
+};
+
+// Rows as they were stored.
+class CpuTable final : public Weight {
+ public:
+  CpuTable(const TensorView& view, HostMemory memory)
+      : Weight(view.rows, view.cols, view.dtype, memory.size_bytes()), memory_(std::move(memory)) {}
+  const std::byte* data() const { return memory_.data(); }
+
+ private:
+  HostMemory memory_;
+};
+
+// Panels in the layout of one linear kernel.
+class CpuMatrix final : public Weight {
+ public:
+  CpuMatrix(const TensorView& view, const kernels::LinearKernel& kernel, HostMemory memory)
+      : Weight(view.rows, view.cols, view.dtype, memory.size_bytes()),
+        kernel_(&kernel),
+        memory_(std::move(memory)) {}
+  const kernels::LinearKernel& kernel() const { return *kernel_; }
+  int64_t num_panels() const { return ceil_div(rows_, kernel_->panel_rows); }
+  std::byte* packed() const { return memory_.data(); }  // (num_panels, panel_bytes)
+
+ private:
+  const kernels::LinearKernel* kernel_;
+  HostMemory memory_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(int num_threads, const kernels::KernelTable& table)
+      : table_(table), threads_(num_threads) {}
+
+  std::string_view device() const override { return "cpu"; }
+  std::string_view isa() const override { return table_.name; }
+  int num_threads() const override { return threads_.num_threads(); }
+  std::string description() const override {
+    const int count = num_threads();
+    return cpu_brand() + ", " + std::string(isa()) + ", " + std::to_string(count) +
+           (count == 1 ? " thread" : " threads");
+  }
+
+  std::unique_ptr<Buffer> allocate(int64_t size_bytes) override {
+    return std::make_unique<CpuBuffer>(HostMemory(size_bytes));
+  }
+  void upload(void* destination, const void* host_source, int64_t size_bytes) override {
+    copy(destination, host_source, size_bytes);
+  }
+  void download(void* host_destination, const void* source, int64_t size_bytes) override {
+    copy(host_destination, source, size_bytes);
+  }
+
+  std::unique_ptr<Weight> load_matrix(const TensorView& weights, ReleaseHint after_rows,
+                                      void* context) override;
+  std::unique_ptr<Weight> load_table(const TensorView& table, ReleaseHint after_rows,
+                                     void* context) override;
+  void reserve(int64_t rows, int64_t cols) override;
+  StagedBatch stage(const Batch& batch) override;
+
+  void embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) override;
+  void rms_norm(const kernels::RmsNormArgs& args) override;
+  void linear(const Weight& weight, const float* bias, const float* x, int64_t rows, float* y,
+              bool accumulate) override;
+  void rope_table(const kernels::RopeTableArgs& args) override;
+  void rope(const kernels::RopeArgs& args) override;
+  void kv_store(const kernels::KvStoreArgs& args) override;
+  void paged_attention(const kernels::PagedAttentionArgs& args) override;
+  void silu_mul(const kernels::SiluMulArgs& args) override;
+  void gather_rows(const float* x, int64_t cols, const int32_t* row_ids, int64_t num_row_ids,
+                   float* output) override;
+
+ private:
+  static void copy(void* destination, const void* source, int64_t size_bytes) {
+    if (size_bytes > 0) std::memcpy(destination, source, static_cast<std::size_t>(size_bytes));
+  }
+
+  // Runs body(begin, end) over parts of [0, count), on this thread alone where waking others costs
+  // more.
+  template <typename Body>
+  void run(int64_t count, int64_t item_cost, const Body& body) {
+    const int64_t cost = std::max<int64_t>(item_cost, 1);
+    const int64_t threads = threads_.num_threads();
+    if (count <= 1 || threads == 1 || count * cost < kInlineCost) {
+      if (count > 0) body(0, count);
+      return;
+    }
+    const int64_t grain =
+        std::max(ceil_div(count, threads * kChunksPerThread), ceil_div(kMinChunkCost, cost));
+    threads_.parallel_for(count, grain, [&](int64_t begin, int64_t end, int) { body(begin, end); });
+  }
+
+  // Runs body(begin, end) over all items of `rows_per_item` rows of `source`, step by step, and
+  // gives each step's rows back to their owner.
+  template <typename Body>
+  void load_rows(const TensorView& source, int64_t rows_per_item, ReleaseHint after_rows,
+                 void* context, const Body& body);
+
+  const kernels::KernelTable& table_;
+  ThreadPool threads_;
+  HostMemory prepared_inputs_;  // (rows, input_row_bytes) of the product that runs
+};
+
+template <typename Body>
+void CpuBackend::load_rows(const TensorView& source, int64_t rows_per_item, ReleaseHint after_rows,
+                           void* context, const Body& body) {
+  const int64_t items = ceil_div(source.rows, rows_per_item);
+  const int64_t step = std::max<int64_t>(1, kLoadStepBytes / (rows_per_item * source.row_bytes()));
+  for (int64_t first = 0; first < items; first += step) {
+    const int64_t last = std::min(first + step, items);
+    run(last - first, kMoveCost * rows_per_item * source.cols,
+        [&](int64_t begin, int64_t end) { body(first + begin, first + end); });
+    if (after_rows == nullptr) continue;
+    TensorView part = source;
+    part.data = source.row(first * rows_per_item);
+    part.rows = std::min(last * rows_per_item, source.rows) - first * rows_per_item;
+    after_rows(context, part);
+  }
+}
+
+void check_loadable(const TensorView& view, const char* operation) {
+  const DTypeInfo& type = dtype_info(view.dtype);
+  if (view.rows <= 0 || view.cols <= 0 || view.data == nullptr) {
+    fail(operation,
+         "expected a tensor with data, found one of shape " + shape(view.rows, view.cols));
+  }
+  if (view.cols % type.block_elements != 0) {
+    fail(operation, "expected rows of a multiple of " + std::to_string(type.block_elements) +
+                        " elements (" + std::string(type.name) + "), found shape " +
+                        shape(view.rows, view.cols));
+  }
+}
+
+std::unique_ptr<Weight> CpuBackend::load_matrix(const TensorView& weights, ReleaseHint after_rows,
+                                                void* context) {
+  check_loadable(weights, "load_matrix");
+  const kernels::LinearKernel& kernel = table_.linear_kernel(weights.dtype);
+  const int64_t panel_bytes = kernel.panel_bytes(weights.cols);
+  auto matrix = std::make_unique<CpuMatrix>(
+      weights, kernel, HostMemory(ceil_div(weights.rows, kernel.panel_rows) * panel_bytes));
+  std::byte* packed = matrix->packed();
+  load_rows(weights, kernel.panel_rows, after_rows, context, [&](int64_t begin, int64_t end) {
+    kernel.pack(weights.data, weights.rows, weights.cols, packed, begin, end);
+  });
+  return matrix;
+}
+
+std::unique_ptr<Weight> CpuBackend::load_table(const TensorView& table, ReleaseHint after_rows,
+                                               void* context) {
+  check_loadable(table, "load_table");
+  HostMemory memory(table.size_bytes());
+  load_rows(table, 1, after_rows, context, [&](int64_t begin, int64_t end) {
+    copy(memory.data() + begin * table.row_bytes(), table.row(begin),
+         (end - begin) * table.row_bytes());
+  });
+  return std::make_unique<CpuTable>(table, std::move(memory));
+}
+
+void CpuBackend::reserve(int64_t rows, int64_t cols) {
+  if (rows < 0 || cols < 0) {
+    fail("reserve", "found a negative size " + shape(rows, cols));
+  }
+  int64_t row_bytes = 0;
+  for (const DTypeInfo& type : all_dtypes()) {
+    const int64_t whole_blocks = ceil_div(cols, type.block_elements) * type.block_elements;
+    row_bytes = std::max(row_bytes, table_.linear_kernel(type.dtype).input_row_bytes(whole_blocks));
+  }
+  if (rows * row_bytes > prepared_inputs_.size_bytes()) {
+    prepared_inputs_ = HostMemory();  // first, so that old and new never stand side by side
+    prepared_inputs_ = HostMemory(rows * row_bytes);
+  }
+}
+
+StagedBatch CpuBackend::stage(const Batch& batch) {
+  const std::size_t rows = batch.token_ids.size();
+  if (!(batch.positions.size() == rows && batch.sequence.size() == rows)) {
+    fail("stage", "expected a position and a sequence for each of " + std::to_string(rows) +
+                      " tokens, found " + std::to_string(batch.positions.size()) + " and " +
+                      std::to_string(batch.sequence.size()));
+  }
+  StagedBatch staged{};
+  staged.token_ids = batch.token_ids.data();
+  staged.logit_rows = batch.logit_rows.data();
+  staged.num_logit_rows = static_cast<int64_t>(batch.logit_rows.size());
+  staged.rows = {batch.positions.data(), batch.sequence.data(), batch.block_table.data(),
+                 batch.block_table_stride, batch.rows()};
+  return staged;
+}
+
+void CpuBackend::embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) {
+  const auto* stored = dynamic_cast<const CpuTable*>(&table);
+  if (stored == nullptr) {
+    fail("embed", "the weight was not made by load_table of a CPU backend");
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    if (row_ids[i] < 0 || row_ids[i] >= table.rows()) {
+      fail("embed", "row " + std::to_string(row_ids[i]) + " is outside of a table of " +
+                        std::to_string(table.rows()) + " rows");
+    }
+  }
+  const kernels::EmbedArgs args{stored->data(), table.dtype(), row_ids, output, rows, table.cols()};
+  run(rows, kMoveCost * args.cols,
+      [&](int64_t begin, int64_t end) { table_.embed(args, begin, end); });
+}
+
+void CpuBackend::rms_norm(const kernels::RmsNormArgs& args) {
+  run(args.rows, kMoveCost * args.cols,
+      [&](int64_t begin, int64_t end) { table_.rms_norm(args, begin, end); });
+}
+
+void CpuBackend::linear(const Weight& weight, const float* bias, const float* x, int64_t rows,
+                        float* y, bool accumulate) {
+  const auto* matrix = dynamic_cast<const CpuMatrix*>(&weight);
+  if (matrix == nullptr) {
+    fail("linear", "the weight was not made by load_matrix of a CPU backend");
+  }
+  const kernels::LinearKernel& kernel = matrix->kernel();
+  const int64_t k = weight.cols();
+
+  const void* input = x;
+  if (const int64_t row_bytes = kernel.input_row_bytes(k); row_bytes > 0) {
+    if (rows * row_bytes > prepared_inputs_.size_bytes()) {
+      fail("linear", "no scratch space for inputs of shape " + shape(rows, k) + "; reserve() more");
+    }
+    std::byte* prepared = prepared_inputs_.data();
+    run(rows, kMoveCost * k,
+        [&](int64_t begin, int64_t end) { kernel.prepare_input(x, k, prepared, begin, end); });
+    input = prepared;
+  }
+  const kernels::LinearArgs args{matrix->packed(), input, bias,      y, rows,
+                                 weight.rows(),    k,     accumulate};
+  run(matrix->num_panels(), rows * kernel.panel_rows * k,
+      [&](int64_t begin, int64_t end) { kernel.product(args, begin, end); });
+}
+
+void CpuBackend::rope_table(const kernels::RopeTableArgs& args) {
+  if (args.rotary_dim <= 0 || args.rotary_dim % 2 != 0) {
+    fail("rope_table", "expected an even rotary_dim, found " + std::to_string(args.rotary_dim));
+  }
+  run(args.rows, kExpCost * args.rotary_dim,
+      [&](int64_t begin, int64_t end) { table_.rope_table(args, begin, end); });
+}
+
+void CpuBackend::rope(const kernels::RopeArgs& args) {
+  if (args.rotary_dim % 2 != 0 || args.rotary_dim > args.head_dim) {
+    fail("rope", "expected an even rotary_dim of at most head_dim " +
+                     std::to_string(args.head_dim) + ", found " + std::to_string(args.rotary_dim));
+  }
+  run(args.rows, args.heads * args.head_dim,
+      [&](int64_t begin, int64_t end) { table_.rope(args, begin, end); });
+}
+
+void check_kv(const kernels::PagedKvView& kv, int64_t layer, const char* operation) {
+  if (layer < 0 || layer >= kv.num_layers) {
+    fail(operation, "layer " + std::to_string(layer) + " is outside of a KV cache of " +
+                        std::to_string(kv.num_layers) + " layers");
+  }
+  if (kv.head_dim % dtype_info(kv.dtype).block_elements != 0) {
+    fail(operation, "head_dim " + std::to_string(kv.head_dim) +
+                        " is not possible in a KV cache of " +
+                        std::string(dtype_info(kv.dtype).name));
+  }
+}
+
+void CpuBackend::kv_store(const kernels::KvStoreArgs& args) {
+  check_kv(args.kv, args.layer, "kv_store");
+  run(args.rows.rows, 2 * kMoveCost * args.kv.kv_heads * args.kv.head_dim,
+      [&](int64_t begin, int64_t end) { table_.kv_store(args, begin, end); });
+}
+
+void CpuBackend::paged_attention(const kernels::PagedAttentionArgs& args) {
+  check_kv(args.kv, args.layer, "paged_attention");
+  const int64_t rows = args.rows.rows, kv_heads = args.kv.kv_heads;
+  if (kv_heads <= 0 || args.heads % kv_heads != 0) {
+    fail("paged_attention", "expected a multiple of " + std::to_string(kv_heads) +
+                                " KV heads, found " + std::to_string(args.heads) + " heads");
+  }
+  if (rows == 0) return;
+  int64_t keys = rows;
+  for (int64_t row = 0; row < rows; ++row) keys += args.rows.positions[row];
+  const int64_t key_cost = args.heads / kv_heads * (2 * args.kv.head_dim + kExpCost);
+  run(rows * kv_heads, keys / rows * key_cost,
+      [&](int64_t begin, int64_t end) { table_.paged_attention(args, begin, end); });
+}
+
+void CpuBackend::silu_mul(const kernels::SiluMulArgs& args) {
+  run(args.rows, kExpCost * args.cols,
+      [&](int64_t begin, int64_t end) { table_.silu_mul(args, begin, end); });
+}
+
+void CpuBackend::gather_rows(const float* x, int64_t cols, const int32_t* row_ids,
+                             int64_t num_row_ids, float* output) {
+  const int64_t row_bytes = cols * static_cast<int64_t>(sizeof(float));
+  run(num_row_ids, kMoveCost * cols, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) copy(output + i * cols, x + row_ids[i] * cols, row_bytes);
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(int num_threads, const kernels::KernelTable& table) {
+  return std::make_unique<CpuBackend>(num_threads, table);
+}
+
+std::unique_ptr<Backend> create_cpu_backend(const BackendOptions& options) {
+  return make_cpu_backend(options.num_threads, kernels::select_kernel_table());
+}
+
+}  // namespace chatglm

@@ -1,0 +1,20 @@
+// What this machine can do, measured in the same run as the model: the ceiling beside each figure.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/kernel_table.h"
+
+namespace chatglm {
+
+// Bytes a second of `num_threads` threads reading a gigabyte that no cache holds, best of several.
+double measure_read_bandwidth(int num_threads);
+
+// Operations a second (a multiply-add is two) of `num_threads` threads running `loop`, a
+// register-only loop of a kernel table; best of several.
+double measure_peak(int num_threads, kernels::PeakLoop loop);
+
+// Largest resident set of this process so far, in bytes; 0 where the system does not tell.
+int64_t peak_rss_bytes();
+
+}  // namespace chatglm

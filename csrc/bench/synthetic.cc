@@ -1,0 +1,119 @@
+#include "bench/synthetic.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "base/error.h"
+
+namespace chatglm {
+namespace {
+
+constexpr std::array kShapes = {
+    SyntheticShape{"chatglm3-6b", 28, 4096, 13696, 32, 2, 65024, 8192},
+    SyntheticShape{"chatglm3-6b-32k", 28, 4096, 13696, 32, 2, 65024, 32768},
+    SyntheticShape{"tiny", 2, 256, 704, 4, 2, 1024, 4096},
+};
+
+constexpr int64_t kPatternElements = int64_t{1} << 16;
+constexpr uint32_t kSeed = 20231027;
+
+std::vector<std::byte> make_pattern(DType dtype, float mean, float spread) {
+  std::mt19937 generator(kSeed);
+  std::vector<float> values(kPatternElements);
+  for (float& value : values) {
+    const float unit = static_cast<float>(generator() >> 8) * 0x1p-24f;  // [0, 1)
+    value = mean + spread * (2.0f * unit - 1.0f);
+  }
+  std::vector<std::byte> pattern(
+      static_cast<std::size_t>(dtype_info(dtype).row_bytes(kPatternElements)));
+  dtype_info(dtype).encode(values.data(), pattern.data(), kPatternElements);
+  return pattern;
+}
+
+bool ends_with_any(std::string_view name, std::span<const std::string_view> endings) {
+  return std::any_of(endings.begin(), endings.end(),
+                     [&](std::string_view ending) { return name.ends_with(ending); });
+}
+
+}  // namespace
+
+std::span<const SyntheticShape> all_synthetic_shapes() {
+  return kShapes;
+}
+
+ModelConfig synthetic_config(std::string_view name) {
+  std::string known;
+  for (const SyntheticShape& shape : kShapes) {
+    if (shape.name == name) {
+      ModelConfig config;
+      config.architecture = "chatglm";
+      config.name = shape.name;
+      config.vocab_size = shape.vocab_size;
+      config.hidden_size = shape.hidden_size;
+      config.num_layers = shape.num_layers;
+      config.num_heads = shape.num_heads;
+      config.num_kv_heads = shape.num_kv_heads;
+      config.head_dim = shape.hidden_size / shape.num_heads;
+      config.ffn_size = shape.ffn_size;
+      config.max_length = shape.max_length;
+      config.rotary_dim = config.head_dim / 2;
+      return config;
+    }
+    known += (known.empty() ? "" : ", ") + std::string(shape.name);
+  }
+  throw Error(ErrorKind::kInvalidArgument,
+              "no synthetic shape is called \"" + std::string(name) + "\"; known: " + known);
+}
+
+SyntheticTensorSource::SyntheticTensorSource(const ModelConfig& config, DType dtype)
+    : config_(config),
+      dtype_(dtype),
+      // Uniform weights of variance 1/hidden keep activations near 1.
+      weight_pattern_(
+          make_pattern(dtype, 0.0f, std::sqrt(3.0f / static_cast<float>(config.hidden_size)))),
+      vector_pattern_(make_pattern(DType::kF32, 1.0f, 0.25f)) {}
+
+std::optional<TensorView> SyntheticTensorSource::find(std::string_view name) {
+  static constexpr std::array<std::string_view, 3> kHiddenVectors = {
+      "attn_norm.weight", "ffn_norm.weight", "output_norm.weight"};
+  const ModelConfig& c = config_;
+  const auto matrix = [&](int64_t rows, int64_t cols) {
+    return TensorView{dtype_, 2, rows, cols, nullptr};
+  };
+  const auto vector = [](int64_t size) { return TensorView{DType::kF32, 1, 1, size, nullptr}; };
+
+  if (ends_with_any(name, kHiddenVectors)) return vector(c.hidden_size);
+  if (name.ends_with("attn_qkv.bias")) return vector(c.qkv_size());
+  if (name == "token_embd.weight" || name == "output.weight") {
+    return matrix(c.vocab_size, c.hidden_size);
+  }
+  if (name.ends_with("attn_qkv.weight")) return matrix(c.qkv_size(), c.hidden_size);
+  if (name.ends_with("attn_output.weight")) {
+    return matrix(c.hidden_size, c.num_heads * c.head_dim);
+  }
+  if (name.ends_with("ffn_up.weight")) return matrix(2 * c.ffn_size, c.hidden_size);
+  if (name.ends_with("ffn_down.weight")) return matrix(c.hidden_size, c.ffn_size);
+  return std::nullopt;
+}
+
+TensorView SyntheticTensorSource::fetch(std::string_view name) {
+  auto view = find(name);
+  if (!view) {
+    throw Error(ErrorKind::kModelFile, "tensor " + std::string(name) + " is missing",
+                description());
+  }
+  const auto& pattern = view->rank == 1 ? vector_pattern_ : weight_pattern_;
+  tensor_.resize(static_cast<std::size_t>(view->size_bytes()));
+  for (std::size_t at = 0; at < tensor_.size(); at += pattern.size()) {
+    std::memcpy(tensor_.data() + at, pattern.data(), std::min(pattern.size(), tensor_.size() - at));
+  }
+  view->data = tensor_.data();
+  return *view;
+}
+
+void SyntheticTensorSource::release(const TensorView&) {}
+
+}  // namespace chatglm

@@ -1,0 +1,42 @@
+// Weights of a named shape made in memory, so that speed can be measured without a model file. The
+// values are arbitrary (finite, small); only shapes, types and bytes are those of the real model.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/config.h"
+#include "model/tensor_source.h"
+
+namespace chatglm {
+
+struct SyntheticShape {
+  std::string_view name;
+  int64_t num_layers, hidden_size, ffn_size, num_heads, num_kv_heads, vocab_size, max_length;
+};
+
+std::span<const SyntheticShape> all_synthetic_shapes();
+// Throws Error{kInvalidArgument} listing the known names.
+ModelConfig synthetic_config(std::string_view name);
+
+class SyntheticTensorSource final : public TensorSource {
+ public:
+  // dtype: of the 2-D weights; vectors are f32.
+  SyntheticTensorSource(const ModelConfig& config, DType dtype);
+
+  std::string description() const override { return "synthetic weights"; }
+  std::optional<TensorView> find(std::string_view name) override;
+  TensorView fetch(std::string_view name) override;
+  void release(const TensorView& part) override;
+
+ private:
+  ModelConfig config_;
+  DType dtype_;
+  std::vector<std::byte> weight_pattern_;  // encoded once and repeated
+  std::vector<std::byte> vector_pattern_;
+  std::vector<std::byte> tensor_;  // the one fetched last
+};
+
+}  // namespace chatglm

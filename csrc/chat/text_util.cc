@@ -1,0 +1,48 @@
+#include "chat/text_util.h"
+
+#include <algorithm>
+
+#include "tokenizer/utf8.h"
+
+namespace chatglm {
+
+bool is_python_space(char32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
+}
+
+std::string_view strip_left(std::string_view text) {
+  while (!text.empty()) {
+    const utf8::Character c = utf8::first_character(text);
+    if (c.status != utf8::Status::kComplete || !is_python_space(c.code_point)) break;
+    text.remove_prefix(static_cast<size_t>(c.length));
+  }
+  return text;
+}
+
+std::string_view strip(std::string_view text) {
+  text = strip_left(text);
+  while (!text.empty()) {
+    size_t last = text.size() - 1;  // first byte of the last character
+    while (last > 0 && (static_cast<unsigned char>(text[last]) & 0xC0) == 0x80) --last;
+    const utf8::Character c = utf8::first_character(text.substr(last));
+    if (c.status != utf8::Status::kComplete || !is_python_space(c.code_point)) break;
+    text = text.substr(0, last);
+  }
+  return text;
+}
+
+bool is_identifier_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+         static_cast<unsigned char>(c) >= 0x80;
+}
+
+bool is_identifier_part(char c) { return is_identifier_start(c) || (c >= '0' && c <= '9'); }
+
+bool is_identifier(std::string_view text) {
+  return !text.empty() && is_identifier_start(text[0]) &&
+         std::all_of(text.begin(), text.end(), is_identifier_part);
+}
+
+}  // namespace chatglm

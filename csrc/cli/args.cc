@@ -1,0 +1,118 @@
+#include "cli/args.h"
+
+#include <random>
+
+#include "base/error.h"
+#include "base/option_parser.h"
+#include "base/thread_pool.h"
+
+namespace chatglm::cli {
+namespace {
+
+OptionParser make_parser(Args& args) {
+  OptionParser parser("chatglm-cli",
+                      "Chats with a model of the GLM family. The answer goes to standard output, "
+                      "everything else to\nstandard error. Exit codes: 0 done, 1 failed, 2 wrong "
+                      "usage.");
+  parser.text({"-m", "--model"}, "FILE", "GGUF model file; none: the bundled demo model",
+              args.model);
+  parser.optional_text({"-p", "--prompt"}, "TEXT",
+                       "the prompt; none: read from standard input if that is no terminal",
+                       args.prompt);
+  parser.optional_text({"--pp", "--prompt_path"}, "FILE", "read the prompt from a file",
+                       args.prompt_file);
+  parser.optional_text({"-s", "--system"}, "TEXT", "the system message", args.system);
+  parser.optional_text({"--sp", "--system_path"}, "FILE", "read the system message from a file",
+                       args.system_file);
+  parser.flag({"-i", "--interactive"}, "hold a conversation; /help says how", args.interactive);
+  parser.choice({"--mode"}, {"chat", "generate"}, "converse, or continue a text", args.mode);
+  parser.flag({"--sync"}, "print the answer when it is complete, not as it is generated",
+              args.sync);
+
+  parser.optional_integer({"-l", "--max_length"},
+                          "prompt and answer together, in tokens (default: the model's)",
+                          args.max_length, 1, INT64_MAX);
+  parser.optional_integer({"--max_new_tokens"},
+                          "the answer, in tokens (default: what max_length leaves)",
+                          args.max_new_tokens, 1, INT64_MAX);
+  parser.optional_integer({"-c", "--max_context_length"},
+                          "longest prompt accepted, in tokens (default: max_length)",
+                          args.max_context_length, 1, INT64_MAX);
+  parser.optional_integer({"--top_k"}, "choose among the N likeliest tokens; 0: off (default)",
+                          args.top_k, 0, INT32_MAX);
+  parser.optional_number({"--top_p"},
+                         "choose among the likeliest tokens that together have this probability "
+                         "(default: the model's, mostly 0.8)",
+                         args.top_p, 0, 1);
+  parser.optional_number({"--min_p"},
+                         "only tokens at least this likely, measured by the likeliest; 0: off "
+                         "(default)",
+                         args.min_p, 0, 1);
+  parser.optional_number({"--temp", "--temperature"},
+                         "0 always takes the likeliest token (default: the model's, mostly 0.8)",
+                         args.temperature, 0, 1000);
+  parser.optional_number({"--repeat_penalty", "--repetition_penalty"},
+                         "above 1 disfavours tokens that were there before (default: 1)",
+                         args.repetition_penalty, 0, 1000);
+  parser.optional_integer({"--seed"},
+                          "the same seed gives the same answer (default: another one each time)",
+                          args.seed, 0, INT64_MAX);
+
+  parser.optional_integer({"-t", "--threads"}, "default: one for each performance core",
+                          args.num_threads, 1, ThreadPool::kMaxThreads);
+  parser.text({"--device"}, "NAME", "where to compute", args.device);
+  parser.choice({"--kv_dtype"}, {"f32", "f16", "q8_0"}, "storage type of the context",
+                args.kv_dtype);
+  parser.flag({"-v", "--verbose"}, "print what is loaded and how long it takes", args.verbose);
+  parser.flag({"--version"}, "print the version", args.version);
+  parser.flag({"-h", "--help"}, "print this text", args.help);
+  return parser;
+}
+
+[[noreturn]] void usage_error(const std::string& message) {
+  throw Error(ErrorKind::kInvalidArgument, message);
+}
+
+void check_combination(const Args& args) {
+  if (args.prompt && args.prompt_file) usage_error("give either --prompt or --pp, not both");
+  if (args.system && args.system_file) usage_error("give either --system or --sp, not both");
+  if (!args.chat() && (args.system || args.system_file)) {
+    usage_error("a system message belongs to --mode chat, found --mode generate");
+  }
+}
+
+}  // namespace
+
+SamplingParams Args::sampling(const SamplingParams& recommended) const {
+  SamplingParams params = recommended;
+  if (top_k) params.top_k = static_cast<int32_t>(*top_k);
+  if (top_p) params.top_p = *top_p;
+  if (min_p) params.min_p = static_cast<float>(*min_p);
+  if (repetition_penalty) {
+    params.repetition_penalty = static_cast<float>(*repetition_penalty);
+  }
+  if (temperature) {
+    params.do_sample = *temperature > 0;
+    if (params.do_sample) params.temperature = static_cast<float>(*temperature);
+  }
+  params.seed = seed ? static_cast<uint64_t>(*seed) : std::random_device{}();
+  params.validate();
+  return params;
+}
+
+Args parse_args(const std::vector<std::string>& arguments) {
+  Args args;
+  make_parser(args).parse(arguments);
+  if (args.help || args.version) return args;
+  check_combination(args);
+  // Ranges with an open end (top_p above 0) are told before a model is loaded, too.
+  args.sampling(SamplingParams{});
+  return args;
+}
+
+std::string help_text() {
+  Args defaults;
+  return make_parser(defaults).help();
+}
+
+}  // namespace chatglm::cli

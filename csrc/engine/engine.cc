@@ -1,0 +1,212 @@
+// Ties scheduler, runner and samplers together: one step is plan, compute, then let every sequence
+// take what the step brought it.
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <exception>
+#include <span>
+#include <utility>
+
+#include "base/error.h"
+#include "engine/memory_budget.h"
+#include "engine/runner.h"
+#include "engine/scheduler.h"
+#include "kv/block_allocator.h"
+#include "kv/paged_kv.h"
+
+namespace chatglm {
+namespace {
+
+// Logits rows of one step that requests with on_prompt_logits share: bounds the logits buffer.
+constexpr int64_t kPromptLogitRows = 64;
+
+EngineOptions validated(EngineOptions options) {
+  auto require = [](bool holds, const char* field, const char* range, int64_t value) {
+    if (holds) return;
+    throw Error(ErrorKind::kInvalidArgument,
+                std::string(field) + " must be " + range + ", found " + std::to_string(value));
+  };
+  require(options.max_batch_rows >= 1, "max_batch_rows", "at least 1", options.max_batch_rows);
+  require(options.max_sequences >= 1, "max_sequences", "at least 1", options.max_sequences);
+  require(options.kv_budget_bytes >= 0, "kv_budget_bytes", "0 (automatic) or positive",
+          options.kv_budget_bytes);
+  options.max_sequences = std::min(options.max_sequences, options.max_batch_rows);
+  return options;
+}
+
+KvShape kv_shape(const ModelConfig& config, DType dtype) {
+  return {config.num_layers, config.num_kv_heads, config.head_dim, dtype};
+}
+
+int64_t kv_budget_bytes(const ModelConfig& config, const EngineOptions& options) {
+  if (options.kv_budget_bytes > 0) return options.kv_budget_bytes;
+  return default_kv_budget_bytes(PagedKv::page_bytes(kv_shape(config, options.kv_dtype)),
+                                 PagedKv::kPageTokens, config.max_length, available_memory_bytes());
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(Model& model_, Backend& backend, const EngineOptions& options)
+      : config(model_.config()),
+        kv(backend, kv_shape(config, options.kv_dtype), kv_budget_bytes(config, options)),
+        cache_tokens(kv.max_pages() * PagedKv::kPageTokens),
+        allocator(kv.max_pages(), PagedKv::kPageTokens),
+        limits{.max_rows = options.max_batch_rows,
+               .max_sequences = options.max_sequences,
+               .max_logit_rows = std::max(options.max_sequences, kPromptLogitRows),
+               .prefix_reuse = options.prefix_reuse},
+        scheduler(limits, allocator),
+        runner(model_, limits.max_rows, limits.max_logit_rows) {}
+
+  void check_prompt_length(const Request& request) const;
+  void check_token(int32_t token, const char* field) const;
+  void finish(Sequence* sequence, FinishReason reason, const std::string& error = {});
+  void take(const Chunk& chunk, std::span<const float> logits);
+
+  const ModelConfig& config;
+  PagedKv kv;
+  const int64_t cache_tokens;  // positions that the whole cache holds
+  BlockAllocator allocator;
+  const SchedulerLimits limits;
+  Scheduler scheduler;
+  Runner runner;
+  SamplerWorkspace workspace;
+  std::vector<StepOutput> events;  // not yet returned
+  EngineStats counts;              // what stats() can't ask others for
+  RequestId last_id = 0;
+};
+
+Engine::Engine(Model& model, Backend& backend, const EngineOptions& options)
+    : impl_(std::make_unique<Impl>(model, backend, validated(options))) {}
+
+Engine::~Engine() = default;
+
+void Engine::check(const Request& request) const {
+  if (request.prompt.empty()) {
+    throw Error(ErrorKind::kInvalidArgument, "the prompt must have at least one token");
+  }
+  for (int32_t token : request.prompt) impl_->check_token(token, "prompt");
+  if (request.max_new_tokens < 0) {
+    throw Error(ErrorKind::kInvalidArgument, "max_new_tokens must be at least 0, found " +
+                                                 std::to_string(request.max_new_tokens));
+  }
+  request.sampling.validate();
+  for (const std::vector<int32_t>& word : request.sampling.bad_words_ids) {
+    for (int32_t token : word) impl_->check_token(token, "bad_words_ids");
+  }
+  impl_->check_prompt_length(request);
+}
+
+void Engine::Impl::check_token(int32_t token, const char* field) const {
+  if (token >= 0 && token < config.vocab_size) return;
+  throw Error(ErrorKind::kInvalidArgument,
+              "token ids must be between 0 and " + std::to_string(config.vocab_size - 1) +
+                  ", found " + std::to_string(token),
+              field);
+}
+
+void Engine::Impl::check_prompt_length(const Request& request) const {
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  const bool has_answer = request.max_new_tokens > 0;
+  const int64_t needed = prompt_tokens + (has_answer ? 1 : 0);
+  auto require = [&](int64_t room, const std::string& what) {
+    if (needed <= room) return;
+    throw Error(ErrorKind::kContextLength,
+                "the prompt has " + std::to_string(prompt_tokens) + " tokens, but " + what + " " +
+                    std::to_string(room) + (has_answer ? " together with the answer's first" : ""));
+  };
+  require(config.max_length, "the model can take at most");
+  require(cache_tokens, "the KV cache's budget of " +
+                            std::to_string(kv.max_pages() * kv.page_bytes()) +
+                            " bytes has room for");
+}
+
+RequestId Engine::submit(Request request) {
+  check(request);
+  const int64_t room = std::min(impl_->config.max_length, impl_->cache_tokens);
+  const RequestId id = ++impl_->last_id;
+  impl_->scheduler.add(std::make_unique<Sequence>(id, std::move(request), room));
+  return id;
+}
+
+void Engine::cancel(RequestId id) {
+  if (Sequence* sequence = impl_->scheduler.find(id)) sequence->is_cancelled = true;
+}
+
+bool Engine::has_work() const {
+  const Scheduler& scheduler = impl_->scheduler;
+  return scheduler.num_running() > 0 || scheduler.num_waiting() > 0 || !impl_->events.empty();
+}
+
+std::vector<StepOutput> Engine::step() {
+  Impl& impl = *impl_;
+  for (Sequence* sequence : impl.scheduler.cancelled()) {
+    impl.finish(sequence, FinishReason::kCancelled);
+  }
+  const std::span<const Chunk> chunks = impl.scheduler.plan();
+  if (!chunks.empty()) {
+    std::span<const float> logits = impl.runner.run(chunks, impl.kv);
+    ++impl.counts.steps;
+    for (const Chunk& chunk : chunks) {
+      const auto size = static_cast<std::size_t>(chunk.num_logits() * impl.config.vocab_size);
+      try {
+        impl.take(chunk, logits.first(size));
+      } catch (const std::exception& error) {
+        impl.finish(chunk.sequence, FinishReason::kError, error.what());
+      }
+      logits = logits.subspan(size);
+    }
+  }
+  return std::exchange(impl.events, {});
+}
+
+// logits: (chunk.num_logits(), vocab_size)
+void Engine::Impl::take(const Chunk& chunk, std::span<const float> logits) {
+  Sequence& sequence = *chunk.sequence;
+  counts.prompt_tokens_computed +=
+      std::max<int64_t>(0, std::min(chunk.end, sequence.prompt_tokens) - chunk.begin);
+  scheduler.mark_computed(chunk);
+
+  if (sequence.num_logits_given < sequence.prompt_tokens && sequence.on_prompt_logits) {
+    if (chunk.num_logits() > 0) sequence.on_prompt_logits(chunk.first_logit, logits);
+    sequence.num_logits_given = std::max(sequence.num_logits_given, chunk.end);
+  }
+  if (sequence.num_uncomputed() > 0) return;
+  if (!sequence.wants_next_token()) return finish(&sequence, FinishReason::kLength);
+
+  const auto vocab_size = static_cast<std::size_t>(config.vocab_size);
+  SampledToken token = sequence.sampler.sample(logits.last(vocab_size), sequence.tokens, workspace);
+  ++counts.tokens_generated;
+  const FinishReason reason = sequence.append(token.token);
+  events.push_back(sequence.event(reason));
+  events.back().token = std::move(token);
+  if (reason != FinishReason::kNone) scheduler.remove(&sequence);
+}
+
+void Engine::Impl::finish(Sequence* sequence, FinishReason reason, const std::string& error) {
+  events.push_back(sequence->event(reason));
+  events.back().error = error;
+  scheduler.remove(sequence);
+}
+
+std::vector<StepOutput> Engine::fail_running(const std::string& error) {
+  Impl& impl = *impl_;
+  std::vector<Sequence*> failed = impl.scheduler.running();
+  if (failed.empty()) failed = impl.scheduler.waiting();
+  for (Sequence* sequence : failed) impl.finish(sequence, FinishReason::kError, error);
+  return std::exchange(impl.events, {});
+}
+
+EngineStats Engine::stats() const {
+  EngineStats stats = impl_->counts;
+  stats.prompt_tokens_reused = impl_->scheduler.num_prompt_tokens_reused();
+  stats.preemptions = impl_->scheduler.num_preemptions();
+  stats.running = impl_->scheduler.num_running();
+  stats.waiting = impl_->scheduler.num_waiting();
+  stats.kv_pages_used = impl_->allocator.num_used();
+  stats.kv_bytes_allocated = impl_->kv.allocated_bytes();
+  return stats;
+}
+
+}  // namespace chatglm

@@ -1,0 +1,71 @@
+// See runner.h.
+#include "engine/runner.h"
+
+#include <algorithm>
+
+namespace chatglm {
+namespace {
+
+int64_t pages_of(const Chunk& chunk) {
+  return (chunk.end + PagedKv::kPageTokens - 1) / PagedKv::kPageTokens;
+}
+
+}  // namespace
+
+Runner::Runner(Model& model, int64_t max_rows, int64_t max_logit_rows)
+    : model_(model),
+      // Not zero-filled: memory for logits that are never asked for is never touched.
+      logits_(std::make_unique_for_overwrite<float[]>(
+          static_cast<std::size_t>(max_logit_rows * model.config().vocab_size))) {
+  model_.reserve(max_rows, max_logit_rows);
+  token_ids_.reserve(static_cast<std::size_t>(max_rows));
+  positions_.reserve(static_cast<std::size_t>(max_rows));
+  sequence_.reserve(static_cast<std::size_t>(max_rows));
+  logit_rows_.reserve(static_cast<std::size_t>(max_logit_rows));
+}
+
+std::span<const float> Runner::run(std::span<const Chunk> chunks, PagedKv& kv) {
+  pack(chunks);
+  kv.grow(num_pages_);
+  const Batch batch{.token_ids = token_ids_,
+                    .positions = positions_,
+                    .sequence = sequence_,
+                    .block_table = block_table_,
+                    .block_table_stride = block_table_stride_,
+                    .logit_rows = logit_rows_};
+  model_.forward(batch, kv.view(), logits_.get());
+  return {logits_.get(), logit_rows_.size() * static_cast<std::size_t>(model_.config().vocab_size)};
+}
+
+void Runner::pack(std::span<const Chunk> chunks) {
+  token_ids_.clear();
+  positions_.clear();
+  sequence_.clear();
+  logit_rows_.clear();
+  block_table_stride_ = 0;
+  num_pages_ = 0;
+  for (const Chunk& chunk : chunks) {
+    block_table_stride_ = std::max(block_table_stride_, pages_of(chunk));
+  }
+  block_table_.assign(chunks.size() * static_cast<std::size_t>(block_table_stride_), kNoPage);
+
+  auto table_row = block_table_.begin();
+  for (std::size_t index = 0; index < chunks.size(); ++index) {
+    const Chunk& chunk = chunks[index];
+    for (int64_t position = chunk.begin; position < chunk.end; ++position) {
+      if (position >= chunk.first_logit) {
+        logit_rows_.push_back(static_cast<int32_t>(token_ids_.size()));
+      }
+      token_ids_.push_back(chunk.sequence->tokens[static_cast<std::size_t>(position)]);
+      positions_.push_back(static_cast<int32_t>(position));
+      sequence_.push_back(static_cast<int32_t>(index));
+    }
+    const std::vector<PageId>& pages = chunk.sequence->pages;
+    const auto pages_end = pages.begin() + pages_of(chunk);
+    std::copy(pages.begin(), pages_end, table_row);
+    table_row += block_table_stride_;
+    num_pages_ = std::max<int64_t>(num_pages_, *std::max_element(pages.begin(), pages_end) + 1);
+  }
+}
+
+}  // namespace chatglm

@@ -1,0 +1,175 @@
+// See scheduler.h. A sequence is given pages for all its tokens when it is admitted and one more
+// whenever decoding fills the last; so only decoding can run out of them. Then the youngest
+// sequence gives way. The oldest one can take the pages of all others, therefore it always goes on.
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace chatglm {
+
+Scheduler::Scheduler(const SchedulerLimits& limits, BlockAllocator& allocator)
+    : limits_(limits), allocator_(allocator) {
+  chunks_.reserve(static_cast<std::size_t>(limits_.max_sequences));
+}
+
+void Scheduler::add(std::unique_ptr<Sequence> sequence) {
+  waiting_.push_back(std::move(sequence));
+}
+
+Sequence* Scheduler::find(RequestId id) const {
+  for (const Queue* queue : {&running_, &waiting_}) {
+    for (const auto& sequence : *queue) {
+      if (sequence->id == id) return sequence.get();
+    }
+  }
+  return nullptr;
+}
+
+std::vector<Sequence*> Scheduler::cancelled() const {
+  std::vector<Sequence*> found;
+  for (const Queue* queue : {&running_, &waiting_}) {
+    for (const auto& sequence : *queue) {
+      if (sequence->is_cancelled) found.push_back(sequence.get());
+    }
+  }
+  return found;
+}
+
+std::vector<Sequence*> Scheduler::running() const {
+  std::vector<Sequence*> all;
+  for (const auto& sequence : running_) all.push_back(sequence.get());
+  return all;
+}
+
+std::vector<Sequence*> Scheduler::waiting() const {
+  std::vector<Sequence*> all;
+  for (const auto& sequence : waiting_) all.push_back(sequence.get());
+  return all;
+}
+
+std::span<const Chunk> Scheduler::plan() {
+  make_room_to_decode();
+  admit_waiting();
+  chunks_.clear();
+  rows_left_ = limits_.max_rows;
+  logit_rows_left_ = limits_.max_logit_rows;
+  for (const auto& sequence : running_) {
+    if (sequence->num_uncomputed() == 1) add_chunk(*sequence);
+  }
+  for (const auto& sequence : running_) {
+    if (sequence->num_uncomputed() > 1) add_chunk(*sequence);
+  }
+  return chunks_;
+}
+
+void Scheduler::mark_computed(const Chunk& chunk) {
+  Sequence& sequence = *chunk.sequence;
+  sequence.num_computed = chunk.end;
+  if (!limits_.prefix_reuse) return;
+  const int64_t page_tokens = allocator_.page_tokens();
+  const std::span<const int32_t> tokens = sequence.tokens;
+  while ((sequence.num_published + 1) * page_tokens <= sequence.num_computed) {
+    const auto index = static_cast<std::size_t>(sequence.num_published);
+    const PageId parent = index == 0 ? kNoPage : sequence.pages[index - 1];
+    const auto block = tokens.subspan(index * static_cast<std::size_t>(page_tokens),
+                                      static_cast<std::size_t>(page_tokens));
+    sequence.pages[index] = allocator_.publish(sequence.pages[index], parent, block);
+    ++sequence.num_published;
+  }
+}
+
+void Scheduler::remove(Sequence* sequence) {
+  give_pages_back(*sequence);
+  auto is_it = [=](const auto& other) { return other.get() == sequence; };
+  std::erase_if(running_, is_it);
+  std::erase_if(waiting_, is_it);
+}
+
+std::size_t Scheduler::pages_for(int64_t tokens) const {
+  const int64_t page_tokens = allocator_.page_tokens();
+  return static_cast<std::size_t>((tokens + page_tokens - 1) / page_tokens);
+}
+
+void Scheduler::make_room_to_decode() {
+  // Oldest first. Preemption shortens running_ from its end, at most up to the sequence in need.
+  for (std::size_t index = 0; index < running_.size(); ++index) {
+    Sequence& sequence = *running_[index];
+    while (index < running_.size() && sequence.pages.size() < pages_for(sequence.num_tokens())) {
+      const PageId page = allocator_.allocate();
+      if (page == kNoPage) {
+        preempt_youngest();
+      } else {
+        sequence.pages.push_back(page);
+      }
+    }
+  }
+}
+
+// It will be computed again from its prompt and what it has generated; its sampler stays as it is.
+void Scheduler::preempt_youngest() {
+  std::unique_ptr<Sequence> youngest = std::move(running_.back());
+  running_.pop_back();
+  give_pages_back(*youngest);
+  waiting_.push_front(std::move(youngest));
+  ++num_preemptions_;
+}
+
+void Scheduler::admit_waiting() {
+  while (!waiting_.empty() && num_running() < limits_.max_sequences &&
+         take_pages(*waiting_.front())) {
+    running_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+}
+
+// Pages for all the tokens, as many as possible from the prefix cache. False where there are too
+// few; nothing is taken then.
+bool Scheduler::take_pages(Sequence& sequence) {
+  std::vector<PageId> pages;
+  // Whoever wants the logits of its prompt must compute all of it, everybody else the last token.
+  if (limits_.prefix_reuse && !sequence.on_prompt_logits) {
+    const std::span<const int32_t> tokens = sequence.tokens;
+    pages = allocator_.match_prefix(tokens.first(tokens.size() - 1));
+  }
+  const std::size_t reused = pages.size();
+  const std::size_t needed = pages_for(sequence.num_tokens());
+  // A page to grow into for each that runs; else somebody would be preempted at once.
+  const int64_t headroom = num_running();
+  if (allocator_.num_free() < static_cast<int64_t>(needed - reused) + headroom) {
+    allocator_.release(pages);
+    return false;
+  }
+  while (pages.size() < needed) pages.push_back(allocator_.allocate());
+
+  sequence.pages = std::move(pages);
+  sequence.num_published = static_cast<int64_t>(reused);
+  sequence.num_computed = static_cast<int64_t>(reused) * allocator_.page_tokens();
+  if (!sequence.was_admitted) {
+    sequence.was_admitted = true;
+    sequence.num_reused = sequence.num_computed;
+    num_prompt_tokens_reused_ += sequence.num_reused;
+  }
+  return true;
+}
+
+void Scheduler::give_pages_back(Sequence& sequence) {
+  allocator_.release(sequence.pages);
+  sequence.pages.clear();
+  sequence.num_computed = 0;
+  sequence.num_published = 0;
+}
+
+// As many of the sequence's uncomputed tokens as the step's remaining rows and logits rows allow.
+void Scheduler::add_chunk(Sequence& sequence) {
+  const int64_t begin = sequence.num_computed;
+  const int64_t first_logit = std::max(begin, sequence.first_logit());
+  const int64_t end =
+      std::min({sequence.num_tokens(), begin + rows_left_, first_logit + logit_rows_left_});
+  if (end == begin) return;
+  chunks_.push_back({&sequence, begin, end, std::min(first_logit, end)});
+  rows_left_ -= chunks_.back().num_rows();
+  logit_rows_left_ -= chunks_.back().num_logits();
+}
+
+}  // namespace chatglm

@@ -1,0 +1,82 @@
+// Decides what the next step computes, first come first served: which sequences run, which rows of
+// each, which pages hold them, and who gives way when pages run out. Owns the sequences and their
+// page ids; knows neither the model nor the memory of the pages.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/sequence.h"
+#include "kv/block_allocator.h"
+
+namespace chatglm {
+
+struct SchedulerLimits {
+  int64_t max_rows = 0;        // of one step
+  int64_t max_sequences = 0;   // running at once, at most max_rows: each can decode in every step
+  int64_t max_logit_rows = 0;  // of one step, at least max_sequences
+  bool prefix_reuse = true;
+};
+
+// Tokens [begin, end) of a sequence, each a row of the step.
+struct Chunk {
+  Sequence* sequence = nullptr;
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t first_logit = 0;  // logits are wanted of tokens [first_logit, end); may be none
+
+  int64_t num_rows() const { return end - begin; }
+  int64_t num_logits() const { return end - first_logit; }
+};
+
+class Scheduler {
+ public:
+  Scheduler(const SchedulerLimits& limits, BlockAllocator& allocator);
+
+  // The sequence must fit into the cache when it is alone.
+  void add(std::unique_ptr<Sequence> sequence);
+  // nullptr: not here.
+  Sequence* find(RequestId id) const;
+  std::vector<Sequence*> cancelled() const;
+  std::vector<Sequence*> running() const;
+  std::vector<Sequence*> waiting() const;
+  int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
+  int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
+  int64_t num_preemptions() const { return num_preemptions_; }
+  int64_t num_prompt_tokens_reused() const { return num_prompt_tokens_reused_; }
+
+  // The next step: first the sequences with one token to compute (decoding), then chunks of
+  // prompts. Every chunk's pages are in its sequence. Valid until the next call; empty only where
+  // there is no sequence.
+  std::span<const Chunk> plan();
+  // The chunk was computed: publishes the pages that became full.
+  void mark_computed(const Chunk& chunk);
+  // Gives the sequence's pages back and destroys it.
+  void remove(Sequence* sequence);
+
+ private:
+  using Queue = std::deque<std::unique_ptr<Sequence>>;
+
+  std::size_t pages_for(int64_t tokens) const;
+  void make_room_to_decode();
+  void preempt_youngest();
+  void admit_waiting();
+  bool take_pages(Sequence& sequence);
+  void give_pages_back(Sequence& sequence);
+  void add_chunk(Sequence& sequence);
+
+  const SchedulerLimits limits_;
+  BlockAllocator& allocator_;
+  Queue running_;  // oldest first; each has pages for all its tokens during a step
+  Queue waiting_;  // next first
+  std::vector<Chunk> chunks_;
+  int64_t rows_left_ = 0;
+  int64_t logit_rows_left_ = 0;
+  int64_t num_preemptions_ = 0;
+  int64_t num_prompt_tokens_reused_ = 0;
+};
+
+}  // namespace chatglm

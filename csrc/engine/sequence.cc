@@ -1,0 +1,40 @@
+// What of a sequence needs no neighbours.
+#include "engine/sequence.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace chatglm {
+
+Sequence::Sequence(RequestId sequence_id, Request request, int64_t max_length)
+    : id(sequence_id),
+      prompt_tokens(static_cast<int64_t>(request.prompt.size())),
+      max_tokens(prompt_tokens + std::min(request.max_new_tokens, max_length - prompt_tokens)),
+      stop_token_ids(std::move(request.stop_token_ids)),
+      on_prompt_logits(std::move(request.on_prompt_logits)),
+      sampler(std::move(request.sampling)),
+      tokens(std::move(request.prompt)) {}
+
+int64_t Sequence::first_logit() const {
+  if (on_prompt_logits && num_logits_given < prompt_tokens) return num_logits_given;
+  return wants_next_token() ? num_tokens() - 1 : num_tokens();
+}
+
+FinishReason Sequence::append(int32_t token) {
+  tokens.push_back(token);
+  if (std::find(stop_token_ids.begin(), stop_token_ids.end(), token) != stop_token_ids.end()) {
+    return FinishReason::kStop;
+  }
+  return wants_next_token() ? FinishReason::kNone : FinishReason::kLength;
+}
+
+StepOutput Sequence::event(FinishReason finish) const {
+  StepOutput output;
+  output.id = id;
+  output.finish = finish;
+  output.prompt_tokens = prompt_tokens;
+  output.reused_tokens = num_reused;
+  return output;
+}
+
+}  // namespace chatglm

@@ -1,0 +1,47 @@
+// One request while it is in the engine: its tokens, how far they are computed, and its pages.
+// Knows neither the other sequences nor the model.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/request.h"
+#include "kv/block_allocator.h"
+#include "sampling/sampler.h"
+
+namespace chatglm {
+
+struct Sequence {
+  // max_length: tokens that the model and the cache have room for, at least the prompt's.
+  Sequence(RequestId sequence_id, Request request, int64_t max_length);
+
+  int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
+  int64_t num_uncomputed() const { return num_tokens() - num_computed; }
+  bool wants_next_token() const { return num_tokens() < max_tokens; }
+  // Logits of the tokens from this one on are wanted.
+  int64_t first_logit() const;
+  // Appends a sampled token; the finish reason that it brings about, or kNone.
+  FinishReason append(int32_t token);
+  // An event of this sequence.
+  StepOutput event(FinishReason finish) const;
+
+  const RequestId id;
+  const int64_t prompt_tokens;
+  const int64_t max_tokens;  // prompt and generated
+  const std::vector<int32_t> stop_token_ids;
+  const std::function<void(int64_t, std::span<const float>)> on_prompt_logits;
+  Sampler sampler;
+
+  std::vector<int32_t> tokens;   // prompt and generated
+  std::vector<PageId> pages;     // page i holds tokens [i, i + 1) * page_tokens
+  int64_t num_computed = 0;      // tokens whose keys and values lie in the pages
+  int64_t num_published = 0;     // pages that were published, from the first on
+  int64_t num_reused = 0;        // prompt tokens taken from the prefix cache at first admission
+  int64_t num_logits_given = 0;  // prompt positions whose logits on_prompt_logits has had
+  bool was_admitted = false;
+  bool is_cancelled = false;
+};
+
+}  // namespace chatglm

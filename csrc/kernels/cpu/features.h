@@ -1,0 +1,11 @@
+// What this CPU and its operating system can run.
+#pragma once
+
+namespace chatglm::kernels {
+
+bool cpu_always();           // the baseline of the target architecture
+bool cpu_has_avx2();         // AVX2, FMA and F16C, with the system saving the wide registers
+bool cpu_has_avx512_vnni();  // AVX-512 F, BW, VL, DQ and VNNI besides the above
+bool cpu_has_neon();         // Arm Advanced SIMD
+
+}  // namespace chatglm::kernels

@@ -1,0 +1,117 @@
+#include "model/config.h"
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "base/error.h"
+#include "model/registry.h"
+
+namespace chatglm {
+namespace {
+
+// The ranges are far above any model of the family and far below where sizes overflow.
+constexpr int64_t kMaxDimension = int64_t{1} << 20;
+constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kMaxPositions = int64_t{1} << 30;
+
+class ConfigReader {
+ public:
+  ConfigReader(const GgufFile& file, std::string prefix)
+      : file_(file), prefix_(std::move(prefix)) {}
+
+  int64_t integer(std::string_view suffix, int64_t lowest, int64_t highest) const {
+    const std::string key = prefix_ + std::string(suffix);
+    const auto value = file_.get<int64_t>(key);
+    if (value < lowest || value > highest) {
+      fail(key, "expected a whole number from " + std::to_string(lowest) + " to " +
+                    std::to_string(highest) + ", found " + std::to_string(value));
+    }
+    return value;
+  }
+
+  int64_t integer(std::string_view suffix, int64_t lowest, int64_t highest,
+                  int64_t if_absent) const {
+    return file_.contains(prefix_ + std::string(suffix)) ? integer(suffix, lowest, highest)
+                                                         : if_absent;
+  }
+
+  float positive(std::string_view suffix, float highest, float if_absent) const {
+    const std::string key = prefix_ + std::string(suffix);
+    const auto value = static_cast<float>(file_.find<double>(key).value_or(if_absent));
+    if (!(value > 0.0f) || value > highest) {
+      fail(key, "expected a positive number of at most " + std::to_string(highest) + ", found " +
+                    std::to_string(value));
+    }
+    return value;
+  }
+
+  [[noreturn]] void fail(const std::string& key, const std::string& sentence) const {
+    throw Error(ErrorKind::kModelFile, sentence, file_.path().string() + ": key " + key);
+  }
+
+  std::string key(std::string_view suffix) const { return prefix_ + std::string(suffix); }
+
+ private:
+  const GgufFile& file_;
+  std::string prefix_;
+};
+
+}  // namespace
+
+ModelConfig read_model_config(const GgufFile& file) {
+  ModelConfig config;
+  config.architecture = file.get<std::string>("general.architecture");
+  find_model(config.architecture, file.path().string());  // refuses what we do not run
+  config.name = file.find<std::string>("general.name").value_or("");
+  const ConfigReader reader(file, config.architecture + ".");
+
+  config.hidden_size = reader.integer("embedding_length", 1, kMaxDimension);
+  config.num_layers = reader.integer("block_count", 1, kMaxLayers);
+  config.num_heads = reader.integer("attention.head_count", 1, kMaxDimension);
+  config.num_kv_heads =
+      reader.integer("attention.head_count_kv", 1, config.num_heads, config.num_heads);
+  config.ffn_size = reader.integer("feed_forward_length", 1, kMaxDimension);
+  config.max_length = reader.integer("context_length", 1, kMaxPositions);
+  config.head_dim = reader.integer("attention.key_length", 1, kMaxDimension,
+                                   config.hidden_size / config.num_heads);
+  config.norm_epsilon = reader.positive("attention.layer_norm_rms_epsilon", 1.0f, 1e-5f);
+  config.rotary_dim =
+      reader.integer("rope.dimension_count", 2, config.head_dim, config.head_dim / 2);
+  config.rope_theta =
+      reader.positive("rope.freq_base", std::numeric_limits<float>::max(), 10000.0f);
+  const auto scaling = file.find<std::string>(reader.key("rope.scaling.type")).value_or("none");
+  if (scaling == "linear") {
+    config.rope_position_scale = 1.0f / reader.positive("rope.scaling.factor", 1e6f, 1.0f);
+  } else if (scaling != "none") {
+    throw Error(ErrorKind::kUnsupportedModel,
+                "expected \"none\" or \"linear\", found \"" + scaling + "\"",
+                file.path().string() + ": key " + reader.key("rope.scaling.type"));
+  }
+  config.logn_attention = file.find<bool>("chatglm_cpp.attention.logn").value_or(false);
+
+  if (config.num_heads % config.num_kv_heads != 0) {
+    reader.fail(reader.key("attention.head_count_kv"),
+                "expected a divisor of the " + std::to_string(config.num_heads) +
+                    " attention heads, found " + std::to_string(config.num_kv_heads));
+  }
+  // The attention kernels read heads in blocks of 32 elements (the q8_0 cache's block).
+  if (config.head_dim % 32 != 0 || config.head_dim > 256) {
+    throw Error(ErrorKind::kUnsupportedModel,
+                "attention heads of " + std::to_string(config.head_dim) +
+                    " elements; expected a multiple of 32 up to 256",
+                file.path().string());
+  }
+  if (config.rotary_dim % 2 != 0) {
+    reader.fail(reader.key("rope.dimension_count"),
+                "expected an even number, found " + std::to_string(config.rotary_dim));
+  }
+  const TensorView* embedding = file.find_tensor("token_embd.weight");
+  if (embedding == nullptr) {
+    throw Error(ErrorKind::kModelFile, "tensor token_embd.weight is missing", file.path().string());
+  }
+  config.vocab_size = embedding->rows;
+  return config;
+}
+
+}  // namespace chatglm

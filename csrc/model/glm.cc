@@ -1,0 +1,226 @@
+#include "model/glm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "model/weight_binder.h"
+
+namespace chatglm {
+namespace {
+
+struct Layer {
+  std::unique_ptr<Buffer> attention_norm;  // (hidden)
+  std::unique_ptr<Weight> qkv;             // (heads + 2 kv_heads) * head_dim, hidden
+  std::unique_ptr<Buffer> qkv_bias;        // ((heads + 2 kv_heads) * head_dim)
+  std::unique_ptr<Weight> output;          // hidden, heads * head_dim
+  std::unique_ptr<Buffer> ffn_norm;        // (hidden)
+  std::unique_ptr<Weight> gate_up;         // 2 * ffn (gate, then up), hidden
+  std::unique_ptr<Weight> down;            // hidden, ffn
+};
+
+// Activations of one step, made once for the largest batch. All f32: long prompts have residuals
+// that f16 can't hold.
+struct Workspace {
+  std::unique_ptr<Buffer> hidden;       // (rows, hidden) the residual stream
+  std::unique_ptr<Buffer> normed;       // (rows, hidden)
+  std::unique_ptr<Buffer> qkv;          // (rows, qkv_size)
+  std::unique_ptr<Buffer> attention;    // (rows, heads * head_dim)
+  std::unique_ptr<Buffer> gate_up;      // (rows, 2 * ffn)
+  std::unique_ptr<Buffer> ffn;          // (rows, ffn)
+  std::unique_ptr<Buffer> cos_sin;      // (rows, rotary_dim / 2, 2)
+  std::unique_ptr<Buffer> query_scale;  // (rows), where the model scales queries by position
+  std::unique_ptr<Buffer> logits;       // (logit_rows, vocab)
+};
+
+// ChatGLM3-6B-128K's official code scales the rotated query by the logarithm of its position, so
+// that attention stays as sharp at 128K as it was at the 2,048 positions of pre-training.
+float logn_query_scale(int32_t position) {
+  const double scale = std::log(static_cast<double>(position) + 65.0) / std::log(2048.0);
+  return static_cast<float>(std::max(1.0, scale));
+}
+
+class Glm final : public Model {
+ public:
+  Glm(const ModelConfig& config, TensorSource& source, Backend& backend,
+      const LoadProgress& progress)
+      : config_(config), backend_(backend), layers_(static_cast<std::size_t>(config.num_layers)) {
+    bind_weights(source, progress);
+  }
+
+  const ModelConfig& config() const override { return config_; }
+
+  int64_t decode_weight_bytes() const override {
+    int64_t total = lm_head_->size_bytes();
+    for (const Layer& layer : layers_) {
+      total += layer.qkv->size_bytes() + layer.output->size_bytes() + layer.gate_up->size_bytes() +
+               layer.down->size_bytes();
+    }
+    return total;
+  }
+
+  void reserve(int64_t max_rows, int64_t max_logit_rows) override {
+    const auto floats = [this](int64_t count) {
+      return backend_.allocate(count * static_cast<int64_t>(sizeof(float)));
+    };
+    const int64_t attention_size = config_.num_heads * config_.head_dim;
+    const int64_t norm_rows = std::max(max_rows, max_logit_rows);
+    work_.hidden = floats(max_rows * config_.hidden_size);
+    work_.normed = floats(norm_rows * config_.hidden_size);
+    work_.qkv = floats(max_rows * config_.qkv_size());
+    work_.attention = floats(max_rows * attention_size);
+    work_.gate_up = floats(max_rows * 2 * config_.ffn_size);
+    work_.ffn = floats(max_rows * config_.ffn_size);
+    work_.cos_sin = floats(max_rows * config_.rotary_dim);
+    work_.query_scale = floats(max_rows);
+    work_.logits = floats(max_logit_rows * config_.vocab_size);
+    host_query_scale_.reserve(static_cast<std::size_t>(max_rows));
+    backend_.reserve(norm_rows, std::max({config_.hidden_size, config_.ffn_size, attention_size}));
+  }
+
+  void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) override {
+    const StagedBatch staged = backend_.stage(batch);
+    backend_.embed(*embedding_, staged.token_ids, batch.rows(), work_.hidden->as<float>());
+    prepare_rotation(batch, staged);
+    for (std::size_t index = 0; index < layers_.size(); ++index) {
+      attention(layers_[index], static_cast<int64_t>(index), staged.rows, kv);
+      feed_forward(layers_[index], batch.rows());
+    }
+    if (staged.num_logit_rows > 0) write_logits(staged, logits);
+  }
+
+ private:
+  void bind_weights(TensorSource& source, const LoadProgress& progress) {
+    const ModelConfig& c = config_;
+    WeightBinder binder(source, backend_);
+    binder.table("token_embd.weight", c.vocab_size, c.hidden_size, embedding_);
+    for (std::size_t index = 0; index < layers_.size(); ++index) {
+      const std::string prefix = "blk." + std::to_string(index) + ".";
+      Layer& layer = layers_[index];
+      binder.vector(prefix + "attn_norm.weight", c.hidden_size, layer.attention_norm);
+      binder.matrix(prefix + "attn_qkv.weight", c.qkv_size(), c.hidden_size, layer.qkv);
+      binder.vector(prefix + "attn_qkv.bias", c.qkv_size(), layer.qkv_bias);
+      binder.matrix(prefix + "attn_output.weight", c.hidden_size, c.num_heads * c.head_dim,
+                    layer.output);
+      binder.vector(prefix + "ffn_norm.weight", c.hidden_size, layer.ffn_norm);
+      binder.matrix(prefix + "ffn_up.weight", 2 * c.ffn_size, c.hidden_size, layer.gate_up);
+      binder.matrix(prefix + "ffn_down.weight", c.hidden_size, c.ffn_size, layer.down);
+    }
+    binder.vector("output_norm.weight", c.hidden_size, final_norm_);
+    // A file without an output matrix uses the embedding for both.
+    binder.matrix(binder.has("output.weight") ? "output.weight" : "token_embd.weight", c.vocab_size,
+                  c.hidden_size, lm_head_);
+    binder.load(progress);
+  }
+
+  void prepare_rotation(const Batch& batch, const StagedBatch& staged) {
+    backend_.rope_table({.positions = staged.rows.positions,
+                         .cos_sin = work_.cos_sin->as<float>(),
+                         .rows = batch.rows(),
+                         .rotary_dim = config_.rotary_dim,
+                         .theta_base = config_.rope_theta,
+                         .position_scale = config_.rope_position_scale});
+    if (!config_.logn_attention) return;
+    host_query_scale_.clear();
+    for (const int32_t position : batch.positions) {
+      host_query_scale_.push_back(logn_query_scale(position));
+    }
+    backend_.upload(work_.query_scale->data(), host_query_scale_.data(),
+                    batch.rows() * static_cast<int64_t>(sizeof(float)));
+  }
+
+  void norm(const float* x, const Buffer& weight, int64_t rows) {
+    backend_.rms_norm({.x = x,
+                       .weight = weight.as<float>(),
+                       .y = work_.normed->as<float>(),
+                       .rows = rows,
+                       .cols = config_.hidden_size,
+                       .epsilon = config_.norm_epsilon});
+  }
+
+  void rotate(float* heads, int64_t num_heads, int64_t rows, const float* row_scale) {
+    backend_.rope({.x = heads,
+                   .cos_sin = work_.cos_sin->as<float>(),
+                   .row_scale = row_scale,
+                   .rows = rows,
+                   .row_stride = config_.qkv_size(),
+                   .heads = num_heads,
+                   .head_dim = config_.head_dim,
+                   .rotary_dim = config_.rotary_dim});
+  }
+
+  void attention(const Layer& layer, int64_t index, const kernels::RaggedRows& rows,
+                 const kernels::PagedKvView& kv) {
+    float* const hidden = work_.hidden->as<float>();
+    float* const query = work_.qkv->as<float>();  // (rows, heads | kv_heads | kv_heads, head_dim)
+    float* const key = query + config_.num_heads * config_.head_dim;
+    float* const value = key + config_.num_kv_heads * config_.head_dim;
+
+    norm(hidden, *layer.attention_norm, rows.rows);
+    backend_.linear(*layer.qkv, layer.qkv_bias->as<float>(), work_.normed->as<float>(), rows.rows,
+                    query);
+    rotate(query, config_.num_heads, rows.rows,
+           config_.logn_attention ? work_.query_scale->as<float>() : nullptr);
+    rotate(key, config_.num_kv_heads, rows.rows, nullptr);
+    backend_.kv_store({.keys = key,
+                       .values = value,
+                       .row_stride = config_.qkv_size(),
+                       .layer = index,
+                       .kv = kv,
+                       .rows = rows});
+    backend_.paged_attention(
+        {.query = query,
+         .query_stride = config_.qkv_size(),
+         .output = work_.attention->as<float>(),
+         .heads = config_.num_heads,
+         .layer = index,
+         .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim))),
+         .kv = kv,
+         .rows = rows});
+    backend_.linear(*layer.output, nullptr, work_.attention->as<float>(), rows.rows, hidden,
+                    /*accumulate=*/true);
+  }
+
+  void feed_forward(const Layer& layer, int64_t rows) {
+    float* const hidden = work_.hidden->as<float>();
+    norm(hidden, *layer.ffn_norm, rows);
+    backend_.linear(*layer.gate_up, nullptr, work_.normed->as<float>(), rows,
+                    work_.gate_up->as<float>());
+    backend_.silu_mul({.gate_up = work_.gate_up->as<float>(),
+                       .y = work_.ffn->as<float>(),
+                       .rows = rows,
+                       .cols = config_.ffn_size});
+    backend_.linear(*layer.down, nullptr, work_.ffn->as<float>(), rows, hidden,
+                    /*accumulate=*/true);
+  }
+
+  void write_logits(const StagedBatch& staged, float* logits) {
+    const int64_t rows = staged.num_logit_rows;
+    float* const normed = work_.normed->as<float>();
+    backend_.gather_rows(work_.hidden->as<float>(), config_.hidden_size, staged.logit_rows, rows,
+                         normed);
+    norm(normed, *final_norm_, rows);
+    backend_.linear(*lm_head_, nullptr, normed, rows, work_.logits->as<float>());
+    backend_.download(logits, work_.logits->data(),
+                      rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
+  }
+
+  ModelConfig config_;
+  Backend& backend_;
+  std::unique_ptr<Weight> embedding_;  // (vocab, hidden)
+  std::vector<Layer> layers_;
+  std::unique_ptr<Buffer> final_norm_;  // (hidden)
+  std::unique_ptr<Weight> lm_head_;     // (vocab, hidden)
+  Workspace work_;
+  std::vector<float> host_query_scale_;  // (rows)
+};
+
+}  // namespace
+
+std::unique_ptr<Model> load_glm(const ModelConfig& config, TensorSource& source, Backend& backend,
+                                const LoadProgress& progress) {
+  return std::make_unique<Glm>(config, source, backend, progress);
+}
+
+}  // namespace chatglm

@@ -1,0 +1,40 @@
+#include "model/registry.h"
+
+#include <array>
+
+#include "base/error.h"
+#include "model/glm.h"
+
+namespace chatglm {
+namespace {
+
+constexpr std::array kModels = {
+    ModelEntry{"chatglm", "ChatGLM2, ChatGLM3, CodeGeeX2", load_glm},
+};
+
+}  // namespace
+
+std::span<const ModelEntry> all_models() {
+  return kModels;
+}
+
+const ModelEntry& find_model(std::string_view architecture, const std::string& where) {
+  std::string supported;
+  for (const ModelEntry& entry : kModels) {
+    if (entry.architecture == architecture) return entry;
+    supported += supported.empty() ? "" : ", ";
+    supported += "\"" + std::string(entry.architecture) + "\" (" + std::string(entry.models) + ")";
+  }
+  throw Error(ErrorKind::kUnsupportedModel,
+              "this is a model of architecture \"" + std::string(architecture) +
+                  "\"; supported here: " + supported,
+              where);
+}
+
+std::unique_ptr<Model> load_model(const ModelConfig& config, TensorSource& source, Backend& backend,
+                                  const LoadProgress& progress) {
+  return find_model(config.architecture, source.description())
+      .load(config, source, backend, progress);
+}
+
+}  // namespace chatglm

@@ -1,0 +1,25 @@
+// The table of model architectures. A new one is a file with its forward pass and one row in
+// registry.cc.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "model/model.h"
+
+namespace chatglm {
+
+struct ModelEntry {
+  std::string_view architecture;  // GGUF general.architecture
+  std::string_view models;        // for people: what it covers
+  std::unique_ptr<Model> (*load)(const ModelConfig&, TensorSource&, Backend&, const LoadProgress&);
+};
+
+std::span<const ModelEntry> all_models();
+
+// Throws Error{kUnsupportedModel, where} listing what is supported.
+const ModelEntry& find_model(std::string_view architecture, const std::string& where);
+
+}  // namespace chatglm

@@ -1,0 +1,23 @@
+// Q4_0: 32 values as 4-bit numbers that share one half-precision scale. ggml's layout.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/float16.h"
+
+namespace chatglm {
+
+// value[i] = scale * (nibble[i] - 8); the low nibble of quants[j] is value j, the high one j + 16.
+struct BlockQ4_0 {
+  static constexpr int64_t kElements = 32;
+  Half scale;
+  uint8_t quants[kElements / 2];
+};
+static_assert(sizeof(BlockQ4_0) == 18);
+
+// count is a multiple of BlockQ4_0::kElements; the bytes need no alignment.
+void decode_q4_0(const std::byte* source, float* values, int64_t count);
+void encode_q4_0(const float* values, std::byte* destination, int64_t count);
+
+}  // namespace chatglm

@@ -1,0 +1,41 @@
+// Every kind of tokenizer a model file may carry. A new kind is one new file and one row here.
+#include <array>
+#include <string>
+
+#include "base/error.h"
+#include "tokenizer/sentencepiece.h"
+#include "tokenizer/tokenizer.h"
+
+namespace chatglm {
+namespace {
+
+constexpr std::string_view kModelKey = "tokenizer.ggml.model";
+
+struct TokenizerKind {
+  std::string_view name;  // value of tokenizer.ggml.model
+  std::unique_ptr<Tokenizer> (*load)(const GgufFile& file);
+};
+
+std::unique_ptr<Tokenizer> load_sentencepiece(const GgufFile& file) {
+  return make_sentencepiece_tokenizer(read_sentencepiece_vocab(file), file.path().string());
+}
+
+constexpr std::array<TokenizerKind, 1> kKinds = {{
+    {"llama", &load_sentencepiece},
+}};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_tokenizer(const GgufFile& file) {
+  const auto name = file.get<std::string>(kModelKey);
+  std::string known;
+  for (const TokenizerKind& kind : kKinds) {
+    if (kind.name == name) return kind.load(file);
+    known += (known.empty() ? "" : ", ") + std::string(kind.name);
+  }
+  throw Error(ErrorKind::kUnsupportedModel,
+              "tokenizer kind '" + name + "' is not supported; known: " + known,
+              file.path().string() + ": " + std::string(kModelKey));
+}
+
+}  // namespace chatglm

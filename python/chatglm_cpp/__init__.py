@@ -1,0 +1,1 @@
+"""A local runtime for the GLM family of language models."""

@@ -1,0 +1,604 @@
+"""A loaded model: chatting, completing, counting tokens."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from chatglm_cpp import _core
+from chatglm_cpp.cache import converted
+from chatglm_cpp.exceptions import InvalidArgumentError
+from chatglm_cpp.stream import ChatStream, TextStream
+from chatglm_cpp.types import (
+    ChatMessage,
+    DeltaMessage,
+    MessageLike,
+    from_core_message,
+    to_core_messages,
+)
+
+__all__ = ["Model", "ModelConfig", "Pipeline", "Tokenizer"]
+
+_DEMO_MODEL = "chatglm3-demo-q8_0.gguf"
+
+Messages = str | MessageLike | Iterable[MessageLike]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model is.
+
+    Attributes
+    ----------
+    model_type
+        The family, such as ``"chatglm3"``.
+    name
+        What the file calls itself; may be empty.
+    vocab_size, hidden_size, num_layers, num_heads, num_kv_heads, head_dim, ffn_size
+        Sizes of the network.
+    max_length
+        The most tokens (prompt and answer) that the model can hold.
+    eos_token_ids
+        Every token that ends a generation.
+    """
+
+    model_type: str
+    name: str
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    ffn_size: int
+    max_length: int
+    eos_token_ids: tuple[int, ...]
+
+
+class Tokenizer:
+    """Text to token ids and back; `Pipeline.tokenizer`.
+
+    Examples
+    --------
+    >>> from chatglm_cpp import Pipeline
+    >>> tokenizer = Pipeline().tokenizer
+    >>> tokenizer.decode(tokenizer.encode("hello"))
+    'hello'
+    """
+
+    def __init__(self, core: _core.Pipeline) -> None:
+        self._core = core
+        self._tokenizer = core.tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids that have a meaning."""
+        return self._tokenizer.vocab_size
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Turn text into token ids.
+
+        Parameters
+        ----------
+        text
+            Any text. What looks like a special token in it stays text.
+        add_special_tokens
+            Put before it what the family puts before raw text (``[gMASK] sop``).
+        """
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Turn token ids into text.
+
+        Parameters
+        ----------
+        ids
+            Token ids. Those that have no meaning give no text.
+        skip_special_tokens
+            Leave special tokens out, instead of writing their names.
+        """
+        return self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    def apply_chat_template(self, messages: Messages) -> list[int]:
+        """Turn a conversation into the whole prompt, to which the model's next token is the answer.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no message, or one of an unknown role.
+        UnsupportedModelError
+            The model is a base model, which knows no conversation.
+
+        Examples
+        --------
+        >>> from chatglm_cpp import Pipeline
+        >>> tokenizer = Pipeline().tokenizer
+        >>> ids = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}])
+        >>> tokenizer.decode(ids, skip_special_tokens=False)
+        '[gMASK]sop<|user|> \\n hello<|assistant|>'
+        """
+        return self._core.encode_messages(to_core_messages(messages))
+
+
+class Model:
+    """The network itself; `Pipeline.model`."""
+
+    def __init__(self, core: _core.Pipeline) -> None:
+        self._core = core
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the model is."""
+        config = self._core.config
+        return ModelConfig(
+            model_type=self._core.model_type,
+            name=config.name,
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            ffn_size=config.ffn_size,
+            max_length=config.max_length,
+            eos_token_ids=tuple(self._core.tokenizer.eos_ids),
+        )
+
+    def logits(self, input_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Compute the scores of every possible next token, after each token of a text.
+
+        Parameters
+        ----------
+        input_ids
+            Token ids, at least one.
+
+        Returns
+        -------
+        ndarray
+            float32, shape ``(len(input_ids), vocab_size)``: row ``i`` belongs to the token that follows
+            ``input_ids[: i + 1]``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no id, or one outside the vocabulary.
+        ContextLengthError
+            There are more ids than the model can hold.
+
+        Examples
+        --------
+        >>> from chatglm_cpp import Pipeline
+        >>> pipeline = Pipeline()
+        >>> ids = pipeline.tokenizer.encode("hello")
+        >>> pipeline.model.logits(ids).shape == (len(ids), pipeline.model.config.vocab_size)
+        True
+        """
+        return self._core.logits(input_ids)
+
+
+class Pipeline:
+    """A model, ready to talk to. May be used from several threads at a time.
+
+    Parameters
+    ----------
+    model_path
+        A GGUF file; or the folder of a Hugging Face checkpoint, which is converted on first use and kept
+        in the user's cache folder; or None: the small demo model that comes with the package.
+    dtype
+        Of a folder: what its matrices become, ``"f32"``, ``"f16"``, ``"bf16"``, ``"q8_0"`` or
+        ``"q4_0"`` (the default).
+    max_length
+        The most tokens of one conversation, prompt and answer; at most (and by default) what the model
+        can hold.
+    device
+        Where to compute; ``"auto"`` takes the best there is.
+    num_threads
+        Threads; by default one for each performance core.
+    kv_dtype
+        Storage type of the context: ``"f32"``, ``"f16"`` or ``"q8_0"``.
+    kv_cache_bytes
+        The most memory for the context; by default what `max_length` needs, and at most half of the
+        free memory. It is taken as it comes into use.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, damaged or not a model.
+    UnsupportedModelError
+        The file is a model that can't be run.
+    ConversionError
+        The folder is not a checkpoint that can be converted.
+    DeviceError
+        The device is missing, or its memory is exhausted.
+    InvalidArgumentError
+        An option is out of its range.
+
+    Examples
+    --------
+    >>> from chatglm_cpp import Pipeline
+    >>> pipeline = Pipeline()
+    >>> message = pipeline.chat("你好", do_sample=False)
+    >>> message.role
+    'assistant'
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        *,
+        dtype: str | None = None,
+        max_length: int | None = None,
+        device: str = "auto",
+        num_threads: int | None = None,
+        kv_dtype: str = "f16",
+        kv_cache_bytes: int | None = None,
+    ) -> None:
+        self._core = _core.Pipeline(
+            _model_file(model_path, dtype),
+            device=device,
+            num_threads=num_threads,
+            kv_dtype=kv_dtype,
+            kv_cache_bytes=kv_cache_bytes,
+            max_length=max_length,
+        )
+        self.tokenizer = Tokenizer(self._core)
+        self.model = Model(self._core)
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of one conversation, prompt and answer."""
+        return self._core.max_length
+
+    @property
+    def system_info(self) -> str:
+        """What computes here: processor, instruction set, threads."""
+        return self._core.system_info
+
+    @overload
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        max_length: int | None = ...,
+        max_new_tokens: int | None = ...,
+        max_context_length: int | None = ...,
+        do_sample: bool = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        temperature: float | None = ...,
+        repetition_penalty: float | None = ...,
+        min_p: float | None = ...,
+        seed: int | None = ...,
+        stop: str | Sequence[str] | None = ...,
+        bad_words_ids: Sequence[Sequence[int]] | None = ...,
+        stream: Literal[False] = ...,
+        logprobs: bool = ...,
+        top_logprobs: int = ...,
+    ) -> ChatMessage: ...
+    @overload
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        max_length: int | None = ...,
+        max_new_tokens: int | None = ...,
+        max_context_length: int | None = ...,
+        do_sample: bool = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        temperature: float | None = ...,
+        repetition_penalty: float | None = ...,
+        min_p: float | None = ...,
+        seed: int | None = ...,
+        stop: str | Sequence[str] | None = ...,
+        bad_words_ids: Sequence[Sequence[int]] | None = ...,
+        stream: Literal[True],
+        logprobs: bool = ...,
+        top_logprobs: int = ...,
+    ) -> ChatStream: ...
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        max_length: int | None = None,
+        max_new_tokens: int | None = None,
+        max_context_length: int | None = None,
+        do_sample: bool = True,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        temperature: float | None = None,
+        repetition_penalty: float | None = None,
+        min_p: float | None = None,
+        seed: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        bad_words_ids: Sequence[Sequence[int]] | None = None,
+        stream: bool = False,
+        logprobs: bool = False,
+        top_logprobs: int = 0,
+    ) -> ChatMessage | ChatStream:
+        """Answer a conversation.
+
+        Parameters
+        ----------
+        messages
+            The conversation so far, oldest message first: `ChatMessage` objects or dicts; or one str, what
+            the user says. Append the returned message to a list to keep the conversation going: what was
+            computed for its beginning is used again.
+        max_length
+            The most tokens of prompt and answer together; by default the pipeline's.
+        max_new_tokens
+            The most tokens of the answer; by default what `max_length` leaves.
+        max_context_length
+            The longest prompt accepted, in tokens; by default `max_length`.
+        do_sample
+            Draw each token by its probability; False always takes the likeliest, and leaves the next
+            options but the penalty without effect.
+        top_k
+            Draw among this many likeliest tokens; 0 (the default): among all.
+        top_p
+            Draw among the likeliest tokens that together have this probability, above 0 and at most 1;
+            by default what the model recommends, mostly 0.8.
+        temperature
+            Above 0: below 1 sharpens the probabilities, above 1 flattens them; by default what the model
+            recommends, mostly 0.8.
+        repetition_penalty
+            Above 1 disfavours tokens that were there before; by default 1.
+        min_p
+            Draw among tokens at least this likely, measured by the likeliest, 0 to 1; by default 0.
+        seed
+            The same seed gives the same answer; None takes another one each time.
+        stop
+            A text or several; the answer ends before the first of them.
+        bad_words_ids
+            Sequences of token ids that may not be produced.
+        stream
+            Return the answer piece by piece, as it is generated.
+        logprobs
+            Of a stream: give the logarithm of each token's probability with it.
+        top_logprobs
+            With `logprobs`: also those of this many likeliest tokens at each place.
+
+        Returns
+        -------
+        ChatMessage or ChatStream
+            The answer; with ``stream=True`` an iterator of `DeltaMessage`, whose `ChatStream.message`
+            is the whole answer when it is exhausted.
+
+        Raises
+        ------
+        ContextLengthError
+            The prompt does not fit. It is never cut.
+        InvalidArgumentError
+            A message or an option is not as described here.
+        UnsupportedModelError
+            The model is a base model, which knows no conversation: use `generate`.
+        ChatGLMError
+            The generation failed.
+
+        Examples
+        --------
+        >>> from chatglm_cpp import ChatMessage, Pipeline
+        >>> pipeline = Pipeline()
+        >>> history = [ChatMessage("user", "hello")]
+        >>> history.append(pipeline.chat(history, do_sample=False))
+        >>> [message.role for message in history]
+        ['user', 'assistant']
+
+        >>> pieces = pipeline.chat("hello", do_sample=False, stream=True)
+        >>> "".join(piece.content for piece in pieces) == history[-1].content
+        True
+        """
+        if (logprobs or top_logprobs) and not stream:
+            raise InvalidArgumentError(
+                "logprobs come with the pieces of a streamed answer: give stream=True"
+            )
+        if top_logprobs and not logprobs:
+            raise InvalidArgumentError("top_logprobs needs logprobs=True")
+        if logprobs and top_logprobs < 0:
+            raise InvalidArgumentError(f"top_logprobs is 0 or more, found {top_logprobs}")
+        options = self._options(
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
+            max_context_length=max_context_length,
+            do_sample=do_sample,
+            top_k=top_k,
+            top_p=top_p,
+            temperature=temperature,
+            repetition_penalty=repetition_penalty,
+            min_p=min_p,
+            seed=seed,
+            stop=stop,
+            bad_words_ids=bad_words_ids,
+            top_logprobs=top_logprobs if logprobs else -1,
+        )
+        answer = ChatStream(self._core.chat(to_core_messages(messages), options))
+        return answer if stream else answer.wait()
+
+    @overload
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_length: int | None = ...,
+        max_new_tokens: int | None = ...,
+        max_context_length: int | None = ...,
+        do_sample: bool = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        temperature: float | None = ...,
+        repetition_penalty: float | None = ...,
+        min_p: float | None = ...,
+        seed: int | None = ...,
+        stop: str | Sequence[str] | None = ...,
+        bad_words_ids: Sequence[Sequence[int]] | None = ...,
+        stream: Literal[False] = ...,
+    ) -> str: ...
+    @overload
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_length: int | None = ...,
+        max_new_tokens: int | None = ...,
+        max_context_length: int | None = ...,
+        do_sample: bool = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        temperature: float | None = ...,
+        repetition_penalty: float | None = ...,
+        min_p: float | None = ...,
+        seed: int | None = ...,
+        stop: str | Sequence[str] | None = ...,
+        bad_words_ids: Sequence[Sequence[int]] | None = ...,
+        stream: Literal[True],
+    ) -> TextStream: ...
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_length: int | None = None,
+        max_new_tokens: int | None = None,
+        max_context_length: int | None = None,
+        do_sample: bool = True,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        temperature: float | None = None,
+        repetition_penalty: float | None = None,
+        min_p: float | None = None,
+        seed: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        bad_words_ids: Sequence[Sequence[int]] | None = None,
+        stream: bool = False,
+    ) -> str | TextStream:
+        """Continue a text, without any chat format: what base models are for.
+
+        Parameters
+        ----------
+        prompt
+            The text to continue. The family's prefix (``[gMASK] sop``) is put before it.
+        max_length, max_new_tokens, max_context_length, do_sample, top_k, top_p, temperature
+            As in `chat`.
+        repetition_penalty, min_p, seed, stop, bad_words_ids, stream
+            As in `chat`.
+
+        Returns
+        -------
+        str or TextStream
+            The new text; with ``stream=True`` an iterator of its pieces.
+
+        Raises
+        ------
+        ContextLengthError, InvalidArgumentError, ChatGLMError
+            As in `chat`.
+
+        Examples
+        --------
+        >>> from chatglm_cpp import Pipeline
+        >>> pipeline = Pipeline()
+        >>> text = pipeline.generate("Once upon a time", max_new_tokens=8, seed=1)
+        >>> text == pipeline.generate("Once upon a time", max_new_tokens=8, seed=1)
+        True
+        """
+        options = self._options(
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
+            max_context_length=max_context_length,
+            do_sample=do_sample,
+            top_k=top_k,
+            top_p=top_p,
+            temperature=temperature,
+            repetition_penalty=repetition_penalty,
+            min_p=min_p,
+            seed=seed,
+            stop=stop,
+            bad_words_ids=bad_words_ids,
+            top_logprobs=-1,
+        )
+        answer = TextStream(self._core.generate(checked_text(prompt, "prompt"), options))
+        return answer if stream else answer.wait()
+
+    def merge_streaming_messages(self, deltas: Iterable[DeltaMessage]) -> ChatMessage:
+        """Put the pieces of a streamed answer together, tool calls read.
+
+        Parameters
+        ----------
+        deltas
+            All pieces of one answer, in order.
+
+        Examples
+        --------
+        >>> from chatglm_cpp import Pipeline
+        >>> pipeline = Pipeline()
+        >>> stream = pipeline.chat("hello", do_sample=False, stream=True)
+        >>> pipeline.merge_streaming_messages(list(stream)) == stream.message
+        True
+        """
+        ids = [token_id for delta in deltas for token_id in delta.token_ids]
+        return from_core_message(self._core.parse_answer(ids))
+
+    def _options(
+        self,
+        *,
+        max_length: int | None,
+        max_new_tokens: int | None,
+        max_context_length: int | None,
+        do_sample: bool,
+        top_k: int | None,
+        top_p: float | None,
+        temperature: float | None,
+        repetition_penalty: float | None,
+        min_p: float | None,
+        seed: int | None,
+        stop: str | Sequence[str] | None,
+        bad_words_ids: Sequence[Sequence[int]] | None,
+        top_logprobs: int,
+    ) -> _core.GenerationOptions:
+        recommended = self._core.default_sampling
+        sampling = _core.SamplingParams(
+            do_sample=do_sample,
+            temperature=recommended.temperature if temperature is None else temperature,
+            top_k=recommended.top_k if top_k is None else top_k,
+            top_p=recommended.top_p if top_p is None else top_p,
+            min_p=recommended.min_p if min_p is None else min_p,
+            repetition_penalty=(
+                recommended.repetition_penalty
+                if repetition_penalty is None
+                else repetition_penalty
+            ),
+            seed=secrets.randbits(63) if seed is None else seed,
+            top_logprobs=top_logprobs,
+            bad_words_ids=bad_words_ids or [],
+        )
+        return _core.GenerationOptions(
+            sampling=sampling,
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
+            max_context_length=max_context_length,
+            stop=[stop] if isinstance(stop, str) else list(stop or []),
+        )
+
+
+def _model_file(model_path: str | os.PathLike[str] | None, dtype: str | None) -> Path:
+    if model_path is None:
+        path = _demo_model()
+    else:
+        path = Path(model_path)
+        if path.is_dir():
+            return converted(path, dtype or "q4_0")
+    if dtype is not None:
+        raise InvalidArgumentError(
+            f"dtype says what a checkpoint folder is converted to; {path} is a model file already"
+        )
+    return path
+
+
+def _demo_model() -> Path:
+    named = os.environ.get("CHATGLM_DEMO_MODEL")
+    return Path(named) if named else Path(_core.__file__).parent / "models" / _DEMO_MODEL

@@ -1,0 +1,44 @@
+// The budget that is chosen where the caller names none.
+#include "engine/memory_budget.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace chatglm {
+namespace {
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+TEST(MemoryBudget, HoldsOneSequenceOfFullLength) {
+  EXPECT_EQ(default_kv_budget_bytes(kMiB, 16, 8192, 64 * kGiB), 512 * kMiB);
+  EXPECT_EQ(default_kv_budget_bytes(kMiB, 16, 8193, 64 * kGiB), 513 * kMiB);
+}
+
+TEST(MemoryBudget, IsAtMostHalfOfTheFreeMemory) {
+  EXPECT_EQ(default_kv_budget_bytes(kMiB, 16, 131072, 4 * kGiB), 2 * kGiB);
+}
+
+TEST(MemoryBudget, ButNeverTooSmallForAConversation) {
+  EXPECT_EQ(default_kv_budget_bytes(kMiB, 16, 131072, 0), 128 * kMiB);
+  EXPECT_EQ(default_kv_budget_bytes(kMiB, 16, 100, 0), 7 * kMiB);
+}
+
+TEST(MemoryBudget, SmallModelsGetRoomForSeveralSequences) {
+  EXPECT_EQ(default_kv_budget_bytes(1024, 16, 1024, 4 * kGiB), 64 * kMiB);
+}
+
+TEST(MemoryBudget, DoesNotOverflow) {
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(default_kv_budget_bytes(kGiB, 1, kMax, 8 * kGiB), 2048 * kGiB);
+  EXPECT_GT(default_kv_budget_bytes(1, 16, kMax, kMax), 0);
+}
+
+TEST(MemoryBudget, TheSystemSaysHowMuchIsFree) {
+  EXPECT_GT(available_memory_bytes(), 0);
+  EXPECT_LT(available_memory_bytes(), int64_t{1} << 50);
+}
+
+}  // namespace
+}  // namespace chatglm

@@ -1,0 +1,243 @@
+// paged_attention() of every ISA against the reference, and against a plain f32 attention for how
+// precise it must be.
+#include "kernels/paged_case.h"
+
+namespace chatglm::kernels {
+namespace {
+
+constexpr uint64_t kSeed = 16;
+
+// A cache that is filled, with queries, and what was stored as dense arrays.
+class AttentionCase {
+ public:
+  AttentionCase(const KvLayout& layout, int64_t group, const std::vector<int64_t>& lengths,
+                int64_t rows_each, float query_scale)
+      : layout_(layout), heads_(group * layout.kv_heads), cache_(random_, layout, lengths) {
+    for (const int64_t length : lengths) longest_ = std::max(longest_, length);
+    cache_.choose_rows(longest_);
+    const int64_t used = layout.kv_heads * layout.head_dim;
+    const auto rows = cache_.rows();
+    std::vector<float> keys = random_.normals(rows * used), values = random_.normals(rows * used);
+    reference::kv_store(
+        {keys.data(), values.data(), used, PagedCase::kLayer, cache_.view(), cache_.ragged()});
+    keys_ = as_stored(keys);
+    values_ = as_stored(values);
+    first_.assign(1, 0);
+    for (const int64_t length : lengths) first_.push_back(first_.back() + length);
+
+    cache_.choose_rows(rows_each);
+    query_stride_ = heads_ * layout.head_dim + 5;
+    query_ = random_.normals(cache_.rows() * query_stride_, query_scale);
+  }
+
+  int64_t rows() const { return cache_.rows(); }
+  int64_t items() const { return rows() * layout_.kv_heads; }
+  int64_t output_size() const { return rows() * row_size(); }
+  int64_t row_size() const { return heads_ * layout_.head_dim; }
+
+  // Of rows [first_row, first_row + count).
+  PagedAttentionArgs args(float* output, int64_t first_row, int64_t count) const {
+    return {query_.data() + first_row * query_stride_,
+            query_stride_,
+            output,
+            heads_,
+            PagedCase::kLayer,
+            scale(),
+            cache_.view(),
+            cache_.ragged(first_row, count)};
+  }
+  PagedAttentionArgs args(float* output) const { return args(output, 0, rows()); }
+
+  std::vector<float> expected() const {
+    std::vector<float> output(static_cast<std::size_t>(output_size()));
+    reference::paged_attention(args(output.data()));
+    return output;
+  }
+
+  // The same with every operation in f32, in the plainest order.
+  std::vector<float> plain_f32() const {
+    std::vector<float> output, weights;
+    for (int64_t row = 0; row < rows(); ++row) {
+      for (int64_t head = 0; head < heads_; ++head) {
+        const float* q = query(row, head);
+        weights.clear();
+        float largest = -std::numeric_limits<float>::infinity(), total = 0;
+        for (int64_t t = 0; t <= cache_.position(row); ++t) {
+          float dot = 0;
+          for (int64_t i = 0; i < layout_.head_dim; ++i)
+            dot += q[i] * stored(keys_, row, head, t)[i];
+          weights.push_back(dot * scale());
+          largest = std::max(largest, weights.back());
+        }
+        for (float& weight : weights) total += weight = std::exp(weight - largest);
+        for (int64_t i = 0; i < layout_.head_dim; ++i) {
+          float sum = 0;
+          for (int64_t t = 0; t <= cache_.position(row); ++t) {
+            sum += weights[static_cast<std::size_t>(t)] * stored(values_, row, head, t)[i];
+          }
+          output.push_back(sum / total);
+        }
+      }
+    }
+    return output;
+  }
+
+  // Each score is off by at most `score`, so its weight by the factor exp(2 score) against the
+  // total, with a few units for exp; the sums over positions add one unit an addition.
+  std::vector<double> bound() const {
+    std::vector<double> result;
+    for (int64_t row = 0; row < rows(); ++row) {
+      const int64_t length = cache_.position(row) + 1;
+      for (int64_t head = 0; head < heads_; ++head) {
+        double magnitude = 0;
+        std::vector<double> largest(static_cast<std::size_t>(layout_.head_dim), 0.0);
+        for (int64_t t = 0; t < length; ++t) {
+          const float *key = stored(keys_, row, head, t), *value = stored(values_, row, head, t);
+          double dot = 0;
+          for (int64_t i = 0; i < layout_.head_dim; ++i) {
+            dot += std::fabs(double{query(row, head)[i]} * key[i]);
+            double& most = largest[static_cast<std::size_t>(i)];
+            most = std::max(most, std::fabs(double{value[i]}));
+          }
+          magnitude = std::max(magnitude, dot * double{scale()});
+        }
+        const double score = static_cast<double>(layout_.head_dim + 8) * kUnit * magnitude;
+        const double weight = std::expm1(2 * score) + static_cast<double>(length + 16) * kUnit;
+        for (const double value : largest) result.push_back(2 * weight * value);
+      }
+    }
+    return result;
+  }
+
+  std::string name() const {
+    return layout_name(layout_) + " heads=" + std::to_string(heads_) +
+           " longest=" + std::to_string(longest_) + " seed=" + std::to_string(kSeed);
+  }
+
+ private:
+  float scale() const { return 1 / std::sqrt(static_cast<float>(layout_.head_dim)); }
+  const float* query(int64_t row, int64_t head) const {
+    return query_.data() + row * query_stride_ + head * layout_.head_dim;
+  }
+  const float* stored(const std::vector<float>& dense, int64_t row, int64_t head, int64_t t) const {
+    const int64_t token = first_[static_cast<std::size_t>(cache_.sequence(row))] + t;
+    const int64_t kv_head = head / (heads_ / layout_.kv_heads);
+    return dense.data() + (token * layout_.kv_heads + kv_head) * layout_.head_dim;
+  }
+  std::vector<float> as_stored(const std::vector<float>& values) const {
+    return decoded(layout_.dtype, encoded(layout_.dtype, values),
+                   static_cast<int64_t>(values.size()));
+  }
+
+  Random random_{kSeed};
+  KvLayout layout_;
+  int64_t heads_;
+  PagedCase cache_;
+  int64_t longest_ = 0;
+  std::vector<float> keys_, values_;  // (tokens of all sequences, kv_heads, head_dim)
+  std::vector<int64_t> first_;        // (sequences + 1) first token of each
+  int64_t query_stride_ = 0;
+  std::vector<float> query_;  // (rows, query_stride_)
+};
+
+double largest_error(const std::vector<float>& actual, const std::vector<float>& expected) {
+  double largest = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    largest = std::max(largest, std::fabs(double{actual[i]} - double{expected[i]}));
+  }
+  return largest;
+}
+
+class Attention : public KernelTest {
+ protected:
+  std::vector<float> run(const AttentionCase& test) const {
+    GuardedArray<float> output(test.output_size(), 1);
+    table().paged_attention(test.args(output.data()), 0, test.items());
+    EXPECT_TRUE(output.guards_intact()) << "wrote outside of its rows";
+    return output.values();
+  }
+
+  void compare(const AttentionCase& test) const {
+    const std::vector<float> actual = run(test), expected = test.expected();
+    EXPECT_TRUE(within(actual, expected, test.bound())) << test.name();
+    // The floor: values below 6, each off by a unit or two.
+    EXPECT_LE(largest_error(actual, expected),
+              2 * largest_error(test.plain_f32(), expected) + 12 * kUnit)
+        << "less precise than twice the plain f32 version: " << test.name();
+  }
+};
+
+const std::vector<int64_t>& lengths() {
+  static const std::vector<int64_t> all = {1,   2,   15,  16,   17,   33,   100, 511,
+                                           512, 513, 640, 1023, 1024, 1025, 1100};
+  return all;
+}
+
+TEST_P(Attention, MatchesReference) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    compare(AttentionCase({dtype, 2, 32, 16}, 1, lengths(), 1, 1));
+    compare(AttentionCase({dtype, 2, 64, 16}, 2, lengths(), 1, 1));
+    compare(AttentionCase({dtype, 1, 128, 16}, 8, lengths(), 1, 1));
+    compare(AttentionCase({dtype, 2, 128, 16}, 16, {17, 513, 1100}, 1, 1));
+  }
+}
+
+TEST_P(Attention, AnyHeadDimAndPageSize) {
+  for (const DType dtype : {DType::kF32, DType::kF16}) {
+    compare(AttentionCase({dtype, 3, 6, 16}, 3, {1, 17, 530}, 1, 1));
+    compare(AttentionCase({dtype, 1, 40, 16}, 5, {1, 17, 530}, 1, 1));
+  }
+  for (const int64_t page_tokens : {1, 7, 64, 512, 1024}) {
+    compare(AttentionCase({DType::kF16, 2, 32, page_tokens}, 2, {1, 64, 513, 1030}, 1, 1));
+  }
+}
+
+// A chunk of a prompt: rows around the borders of pages and of a partition, one after the other.
+TEST_P(Attention, ChunksOfSeveralSequences) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    compare(AttentionCase({dtype, 2, 32, 16}, 2, {3, 40, 520}, 20, 1));
+  }
+}
+
+// Scores of several hundred: without the running maximum, exp overflows.
+TEST_P(Attention, LargeScores) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    compare(AttentionCase({dtype, 2, 64, 16}, 2, {1, 16, 33, 600}, 2, 100));
+  }
+}
+
+TEST_P(Attention, BoundHasTeeth) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    const AttentionCase test({dtype, 2, 64, 16}, 2, {600}, 1, 1);
+    // Seeing one position less is noticed.
+    GuardedArray<float> output(test.output_size());
+    PagedAttentionArgs args = test.args(output.data());
+    const std::vector<int32_t> one_before = {598};
+    args.rows.positions = one_before.data();
+    table().paged_attention(args, 0, test.items());
+    EXPECT_FALSE(within(output, test.expected(), test.bound()));
+  }
+}
+
+TEST_P(Attention, ItemsDoNotDependOnTheirNeighbours) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    const AttentionCase test({dtype, 2, 64, 16}, 4, {3, 40, 513, 600}, 9, 1);
+    const std::vector<float> whole = run(test);
+    GuardedArray<float> one_by_one(test.output_size());
+    for (int64_t item = test.items(); item-- > 0;) {
+      table().paged_attention(test.args(one_by_one.data()), item, item + 1);
+    }
+    EXPECT_TRUE(same_bits(one_by_one, whole, test.output_size())) << test.name();
+
+    GuardedArray<float> alone(test.output_size());
+    for (int64_t row = 0; row < test.rows(); ++row) {
+      table().paged_attention(test.args(alone.data() + row * test.row_size(), row, 1), 0, 2);
+    }
+    EXPECT_TRUE(same_bits(alone, whole, test.output_size())) << test.name();
+  }
+}
+
+CHATGLM_FOR_EVERY_TABLE(Attention);
+
+}  // namespace
+}  // namespace chatglm::kernels

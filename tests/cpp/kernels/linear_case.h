@@ -1,0 +1,158 @@
+// One product y = x W^T (+ bias) (+ y) for the tests: its data, the kernel's answer and the
+// oracle's.
+#pragma once
+
+#include "kernels/reference/reference.h"
+#include "kernels/test_support.h"
+
+namespace chatglm::kernels {
+
+// The int8 kernels quantize the inputs of quantized products in blocks of this many, each by a step
+// of its largest magnitude / 127.
+inline constexpr int64_t kInputBlock = 32;
+
+struct LinearCase {
+  DType dtype;
+  int64_t m, n, k;
+  std::vector<std::byte> weights;  // (n, k) as stored
+  std::vector<float> x;            // (m, k)
+  std::vector<float> bias;         // (n) or empty
+  std::vector<float> y;            // (m, n) before; accumulated to unless empty
+
+  std::vector<float> initial() const {
+    const auto size = static_cast<std::size_t>(m * n);
+    return y.empty() ? std::vector<float>(size, std::numeric_limits<float>::quiet_NaN()) : y;
+  }
+
+  std::vector<float> expected() const {
+    std::vector<float> result = initial();
+    reference::linear({weights.data(), dtype, x.data(), bias.empty() ? nullptr : bias.data(),
+                       result.data(), m, n, k, !y.empty()});
+    return result;
+  }
+
+  // The sum of |w| |x| + |bias| + |y| behind each output: what rounding errors are relative to.
+  std::vector<float> magnitudes() const { return magnitudes(absolute(x)); }
+  std::vector<float> magnitudes(const std::vector<float>& x_magnitudes) const {
+    const std::vector<float> w = absolute(decoded(dtype, weights, n * k)), b = absolute(bias);
+    std::vector<float> result = absolute(initial());
+    reference::linear({reinterpret_cast<const std::byte*>(w.data()), DType::kF32,
+                       x_magnitudes.data(), b.empty() ? nullptr : b.data(), result.data(), m, n, k,
+                       !y.empty()});
+    return result;
+  }
+
+  // Half of the step by which each input is quantized. (m, k)
+  std::vector<float> half_steps() const {
+    std::vector<float> steps(x.size());
+    for (std::size_t block = 0; block < x.size(); block += kInputBlock) {
+      float largest = 0;
+      for (std::size_t i = block; i < block + kInputBlock; ++i) {
+        largest = std::max(largest, std::fabs(x[i]));
+      }
+      std::fill_n(steps.begin() + static_cast<std::ptrdiff_t>(block), kInputBlock,
+                  largest / 127 / 2);
+    }
+    return steps;
+  }
+
+  // Any order of k additions of products, each rounded: |error| <= k u (sum of magnitudes), with a
+  // few more roundings for scales, bias and the result (Higham, Accuracy and Stability, 3.1).
+  std::vector<double> rounding_bound() const {
+    std::vector<double> bound;
+    for (const float magnitude : magnitudes()) {
+      bound.push_back(static_cast<double>(k + 8) * kUnit * magnitude);
+    }
+    return bound;
+  }
+  // In addition half a step of every input, times the weight it meets. The half per mille is room
+  // for computing the step itself.
+  std::vector<double> quantized_input_bound() const {
+    LinearCase steps{dtype, m, n, k, weights, {}, {}, std::vector<float>(initial().size(), 0.0f)};
+    const std::vector<float> step_errors = steps.magnitudes(half_steps());
+    std::vector<double> bound = rounding_bound();
+    for (std::size_t i = 0; i < bound.size(); ++i) bound[i] += 1.0005 * step_errors[i];
+    return bound;
+  }
+};
+
+// Integers of at most `limit`; some blocks are zero, and `limit` itself stands in all others, so
+// that the scale a quantizer finds is a whole power of two.
+inline std::vector<float> integer_blocks(Random& random, int64_t count, int small, float limit) {
+  std::vector<float> values(static_cast<std::size_t>(count), 0.0f);
+  for (int64_t block = 0; block < count; block += kInputBlock) {
+    if (random.integer(0, 9) == 0) continue;
+    const int64_t size = std::min(kInputBlock, count - block);
+    const float scale = std::ldexp(1.0f, random.integer(0, 1));
+    float* part = values.data() + block;
+    for (int64_t i = 0; i < size; ++i) {
+      part[i] = scale * static_cast<float>(random.integer(-small, small));
+    }
+    part[random.integer(0, static_cast<int>(size) - 1)] = scale * limit;
+  }
+  return values;
+}
+
+// Weights and inputs such that products and sums are integers that every order of summation gets
+// exactly, through int8 and int4 storage too.
+inline LinearCase exact_case(Random& random, DType dtype, int64_t m, int64_t n, int64_t k) {
+  LinearCase test{dtype, m, n, k, {}, {}, {}, {}};
+  const bool q8 = dtype == DType::kQ8_0;
+  test.weights = encoded(dtype, integer_blocks(random, n * k, q8 ? 3 : 7, q8 ? 127.0f : -8.0f));
+  test.x = integer_blocks(random, m * k, 127, 127.0f);
+  return test;
+}
+
+// The case as a kernel computes it, from packing on; everything it writes lies between guards.
+class PackedCase {
+ public:
+  PackedCase(const LinearKernel& kernel, const LinearCase& test)
+      : kernel_(kernel),
+        test_(test),
+        num_panels_((test.n + kernel.panel_rows - 1) / kernel.panel_rows),
+        packed_(num_panels_ * kernel.panel_bytes(test.k)),
+        x_(test.x, 1),  // f32 rows start anywhere
+        prepared_(test.m * kernel.input_row_bytes(test.k)),
+        bias_(test.bias, 1) {
+    // From the back and one by one: no call may rely on another.
+    const GuardedArray<std::byte> stored(test.weights);
+    for (int64_t panel = num_panels_; panel-- > 0;) {
+      kernel.pack(stored.data(), test.n, test.k, packed_.data(), panel, panel + 1);
+    }
+    if (prepared_.size() > 0) {
+      for (int64_t row = test.m; row-- > 0;) {
+        kernel.prepare_input(x_.data(), test.k, prepared_.data(), row, row + 1);
+      }
+    }
+    EXPECT_TRUE(packed_.guards_intact()) << "pack wrote outside of its panels";
+    EXPECT_TRUE(prepared_.guards_intact()) << "prepare_input wrote outside of its rows";
+  }
+
+  int64_t num_panels() const { return num_panels_; }
+
+  std::vector<float> product() const { return product({0, num_panels_}); }
+  // Computed in the ranges between consecutive `cuts`.
+  std::vector<float> product(const std::vector<int64_t>& cuts) const {
+    GuardedArray<float> y(test_.initial(), 1);
+    const void* input = prepared_.size() > 0 ? static_cast<const void*>(prepared_.data())
+                                             : static_cast<const void*>(x_.data());
+    const LinearArgs args{
+        packed_.data(), input,           test_.bias.empty() ? nullptr : bias_.data(),
+        y.data(),       test_.m,         test_.n,
+        test_.k,        !test_.y.empty()};
+    for (std::size_t i = 1; i < cuts.size(); ++i) kernel_.product(args, cuts[i - 1], cuts[i]);
+    EXPECT_TRUE(y.guards_intact()) << "product wrote outside of y";
+    return y.values();
+  }
+
+ private:
+  const LinearKernel& kernel_;
+  const LinearCase& test_;
+  int64_t num_panels_;
+  GuardedArray<std::byte> packed_;
+  GuardedArray<float> x_;
+  GuardedArray<std::byte> prepared_;
+  GuardedArray<float> bias_;
+};
+
+}  // namespace chatglm::kernels

@@ -1,0 +1,164 @@
+// linear() of every ISA and storage type against the reference.
+#include <ostream>
+
+#include "kernels/linear_case.h"
+
+namespace chatglm::kernels {
+namespace {
+
+constexpr uint64_t kSeed = 20231027;
+
+LinearCase random_case(Random& random, DType dtype, int64_t m, int64_t n, int64_t k,
+                       float x_scale = 1) {
+  LinearCase test{dtype, m, n, k, {}, {}, {}, {}};
+  test.weights = encoded(dtype, random.normals(n * k, 0.05f));
+  test.x = random.normals(m * k, x_scale);
+  return test;
+}
+
+std::string describe(const LinearCase& test) {
+  return "m=" + std::to_string(test.m) + " n=" + std::to_string(test.n) +
+         " k=" + std::to_string(test.k) + (test.bias.empty() ? "" : " bias") +
+         (test.y.empty() ? "" : " accumulate") + " seed=" + std::to_string(kSeed);
+}
+
+class Linear : public TypedKernelTest {
+ protected:
+  const LinearKernel& kernel() const { return table().linear_kernel(dtype()); }
+  // Input lengths: with a tail for every vector width, where the type allows it.
+  std::vector<int64_t> input_lengths() const {
+    if (type().is_quantized()) return {32, 64, 96, 512, 1056};
+    return {1, 5, 8, 31, 32, 64, 96, 100, 512, 1056};
+  }
+  bool quantizes_input() const { return type().is_quantized(); }
+};
+
+TEST_P(Linear, IsExactOnIntegers) {
+  Random random(kSeed);
+  int cases = 0;
+  for (const int64_t k : input_lengths()) {
+    for (const int64_t n : {1, 7, 8, 9, 15, 16, 17, 33, 100}) {
+      for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33}) {
+        LinearCase test = exact_case(random, dtype(), m, n, k);
+        if (random.integer(0, 1) == 1) test.bias = integer_blocks(random, n, 100, 100);
+        if (random.integer(0, 1) == 1) test.y = integer_blocks(random, m * n, 100, 100);
+        const std::vector<float> magnitudes = test.magnitudes();
+        ASSERT_LT(*std::max_element(magnitudes.begin(), magnitudes.end()), 1 << 24)
+            << "the case itself is not exact: " << describe(test);
+        const std::vector<double> exact(magnitudes.size(), 0.0);
+        ASSERT_TRUE(within(PackedCase(kernel(), test).product(), test.expected(), exact))
+            << describe(test);
+        ++cases;
+      }
+    }
+  }
+  EXPECT_GE(cases, 5 * 9 * 11);
+}
+
+// Inputs that int8 holds exactly, weights of any value: only f32 rounding is left.
+TEST_P(Linear, RoundsNoMoreThanItsOperations) {
+  Random random(kSeed);
+  for (const int64_t k : input_lengths()) {
+    for (const int64_t m : {1, 2, 7, 16, 33}) {
+      LinearCase test = random_case(random, dtype(), m, 33, k);
+      test.x = integer_blocks(random, m * k, 127, 127.0f);
+      test.bias = random.normals(test.n);
+      test.y = random.normals(m * test.n);
+      const std::vector<float> expected = test.expected();
+      const std::vector<double> bound = test.rounding_bound();
+      ASSERT_TRUE(within(PackedCase(kernel(), test).product(), expected, bound)) << describe(test);
+
+      // The bound notices one wrong weight.
+      const auto input = std::find_if(test.x.rbegin(), test.x.rbegin() + k,
+                                      [](float value) { return value != 0; });
+      if (input == test.x.rbegin() + k) continue;  // all zero, any weights are right
+      LinearCase wrong = test;
+      std::vector<float> weights = decoded(dtype(), test.weights, test.n * k);
+      *(weights.rbegin() + (input - test.x.rbegin())) += 1;
+      wrong.weights = encoded(dtype(), weights);
+      ASSERT_FALSE(within(PackedCase(kernel(), wrong).product(), expected, bound))
+          << "the bound has no teeth: " << describe(test);
+    }
+  }
+}
+
+// Inputs of any value, from tiny ones to those of a long residual stream, with outliers.
+TEST_P(Linear, KeepsTheStepOfItsInputs) {
+  Random random(kSeed);
+  for (const float scale : {1e-5f, 1.0f, 1e5f}) {
+    for (const int64_t k : input_lengths()) {
+      for (const int64_t m : {1, 3, 9, 33}) {
+        LinearCase test = random_case(random, dtype(), m, 33, k, scale);
+        if (k > 1) test.x[static_cast<std::size_t>(k) / 2] = 1e5f;
+        const std::vector<double> bound =
+            quantizes_input() ? test.quantized_input_bound() : test.rounding_bound();
+        ASSERT_TRUE(within(PackedCase(kernel(), test).product(), test.expected(), bound))
+            << describe(test) << " scale=" << scale;
+      }
+    }
+  }
+}
+
+TEST_P(Linear, StepBoundHasTeeth) {
+  Random random(kSeed);
+  LinearCase test = random_case(random, dtype(), 1, 33, 96);
+  const std::vector<double> bound =
+      quantizes_input() ? test.quantized_input_bound() : test.rounding_bound();
+  const std::vector<float> expected = test.expected();
+  for (const std::size_t row : {0, 8, 15, 16, 32}) {
+    LinearCase wrong = test;
+    std::vector<float> weights = decoded(dtype(), test.weights, test.n * test.k);
+    const auto largest = std::max_element(
+        test.x.begin(), test.x.end(), [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+    // A few times what the bound forgives, and enough to survive the storage type.
+    weights[row * 96 + static_cast<std::size_t>(largest - test.x.begin())] +=
+        static_cast<float>(4 * bound[row]) / std::fabs(*largest) + 0.01f;
+    wrong.weights = encoded(dtype(), weights);
+    EXPECT_FALSE(within(PackedCase(kernel(), wrong).product(), expected, bound)) << "row " << row;
+  }
+}
+
+TEST_P(Linear, RowsDoNotDependOnTheirNeighbours) {
+  Random random(kSeed);
+  for (const int64_t k : {int64_t{32}, int64_t{512}, input_lengths().back()}) {
+    const LinearCase batch = random_case(random, dtype(), 33, 37, k);
+    const std::vector<float> all = PackedCase(kernel(), batch).product();
+    for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {
+      LinearCase part = batch;
+      part.m = m;
+      part.x.assign(batch.x.end() - static_cast<std::ptrdiff_t>(m * k), batch.x.end());
+      const std::vector<float> expected(all.end() - static_cast<std::ptrdiff_t>(m * batch.n),
+                                        all.end());
+      ASSERT_TRUE(same_bits(PackedCase(kernel(), part).product(), expected, m * batch.n))
+          << describe(part);
+    }
+  }
+}
+
+TEST_P(Linear, SplitsDoNotChangeResults) {
+  Random random(kSeed);
+  for (const int64_t m : {1, 7, 33}) {
+    LinearCase test = random_case(random, dtype(), m, 100, 96);
+    test.bias = random.normals(test.n);
+    const PackedCase packed(kernel(), test);
+    const std::vector<float> whole = packed.product();
+    for (int64_t cut = 0; cut <= packed.num_panels(); ++cut) {
+      ASSERT_TRUE(same_bits(packed.product({0, cut, packed.num_panels()}), whole, m * test.n));
+    }
+    std::vector<int64_t> singles;
+    for (int64_t panel = 0; panel <= packed.num_panels(); ++panel) singles.push_back(panel);
+    ASSERT_TRUE(same_bits(packed.product(singles), whole, m * test.n));
+  }
+}
+
+TEST_P(Linear, AnEmptyRangeWritesNothing) {
+  Random random(kSeed);
+  const LinearCase test = random_case(random, dtype(), 2, 9, 32);
+  const std::vector<float> untouched = PackedCase(kernel(), test).product({0, 0, 0});
+  EXPECT_TRUE(same_bits(untouched, test.initial(), 18));
+}
+
+CHATGLM_FOR_EVERY_TABLE_AND_TYPE(Linear);
+
+}  // namespace
+}  // namespace chatglm::kernels

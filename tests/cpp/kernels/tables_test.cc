@@ -1,0 +1,38 @@
+// The list of kernel tables itself: every sweep of this program walks it, so it must be whole.
+#include "base/error.h"
+#include "kernels/test_support.h"
+
+namespace chatglm::kernels {
+namespace {
+
+TEST(KernelTables, OneRunsEverywhere) {
+  ASSERT_FALSE(all_kernel_tables().empty());
+  const KernelTable& last = *all_kernel_tables().back();
+  EXPECT_EQ(last.name, "generic");
+  EXPECT_TRUE(last.supported());
+}
+
+TEST(KernelTables, EachKnowsEveryStorageType) {
+  for (const KernelTable* table : all_kernel_tables()) {
+    ASSERT_EQ(table->linear.size(), all_dtypes().size()) << table->name;
+    for (const DTypeInfo& type : all_dtypes()) {
+      const LinearKernel& kernel = table->linear_kernel(type.dtype);
+      EXPECT_EQ(kernel.dtype, type.dtype) << table->name << " " << type.name;
+      EXPECT_GT(kernel.panel_rows, 0);
+      for (int64_t blocks = 1; blocks <= 100; ++blocks) {
+        const int64_t k = blocks * type.block_elements;
+        EXPECT_EQ(kernel.panel_bytes(k) % 64, 0) << table->name << " " << type.name << " k=" << k;
+        // A panel holds its rows' information, and is no needless copy of them in a wider type.
+        EXPECT_GE(kernel.panel_bytes(k), kernel.panel_rows * type.row_bytes(k));
+        if (k >= 512) {
+          EXPECT_LE(kernel.panel_bytes(k), kernel.panel_rows * type.row_bytes(k) * 9 / 8);
+        }
+        // What reserve() relies on: more inputs never need less room.
+        EXPECT_LE(kernel.input_row_bytes(k), kernel.input_row_bytes(k + type.block_elements));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace chatglm::kernels

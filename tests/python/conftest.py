@@ -1,0 +1,31 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_checkpoint import TinyModel, write_folder
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the source tree."""
+    return _REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def goldens() -> Path:
+    """Reference data beside the repository; a clone has none, and these tests are skipped."""
+    folder = _REPOSITORY.parent / "shared" / "goldens"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/goldens beside the repository")
+    return folder
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> Path:
+    """A whole tiny ChatGLM3 checkpoint."""
+    return write_folder(tmp_path / "tiny-chatglm3", TinyModel())

@@ -1,0 +1,397 @@
+"""From a checkpoint folder to a GGUF file: contents, atomicity, memory, the program."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from chatglm_cpp.convert import DTYPES, ConversionError, convert
+from chatglm_cpp.convert import __main__ as program
+from chatglm_cpp.exceptions import InvalidArgumentError
+from tiny_checkpoint import (
+    TinyModel,
+    decode,
+    encode,
+    write_folder,
+    write_safetensors,
+)
+
+LAYOUTS = ("safetensors", "safetensors-sharded", "bin", "bin-sharded")
+GOLDEN_FOLDERS = (
+    "chatglm3",
+    "chatglm3_32k",
+    "chatglm3_128k",
+    "chatglm2",
+    "chatglm2_32k",
+    "codegeex2",
+)
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, gguf.ReaderTensor]]:
+    reader = gguf.GGUFReader(path)
+    keys = {key: field.contents() for key, field in reader.fields.items()}
+    return keys, {tensor.name: tensor for tensor in reader.tensors}
+
+
+def gguf_name(source: str) -> str:
+    """The name llama.cpp's table gives to a checkpoint's tensor."""
+    mapping = gguf.get_tensor_name_map(gguf.MODEL_ARCH.CHATGLM, 64)
+    name = mapping.get_name(source.removeprefix("transformer."), (".weight", ".bias"))
+    assert name is not None
+    return name
+
+
+def expected_bytes(values: np.ndarray, stored: gguf.GGMLQuantizationType) -> bytes:
+    return gguf.quants.quantize(values, stored).tobytes()
+
+
+# Contents.
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_and_type(tmp_path: Path, layout: str, dtype: str) -> None:
+    model = TinyModel()
+    for stored in ("F16", "BF16", "F32"):
+        weights = model.weights(seed=3, dtype=stored)
+        folder = write_folder(tmp_path / stored, model, weights, layout)
+        output = convert(folder, tmp_path / f"{stored}.bin", dtype, progress=False)
+        _, tensors = read(output)
+        sources = {name: tensor for name, tensor in weights.items() if "inv_freq" not in name}
+        assert {gguf_name(name) for name in sources} == set(tensors)
+        for name, source in sources.items():
+            tensor, values = tensors[gguf_name(name)], decode(source)
+            expected = gguf.GGMLQuantizationType[dtype.upper() if values.ndim == 2 else "F32"]
+            assert tensor.tensor_type == expected
+            assert tensor.shape.tolist() == list(values.shape)[::-1]
+            assert tensor.data.tobytes() == expected_bytes(values, expected), name
+
+
+def test_keys_of_a_chatglm3_file(tiny_folder: Path, tmp_path: Path) -> None:
+    keys, _ = read(convert(tiny_folder, tmp_path / "a.gguf", "q4_0", progress=False))
+    tokens, types = keys.pop("tokenizer.ggml.tokens"), keys.pop("tokenizer.ggml.token_type")
+    scores = keys.pop("tokenizer.ggml.scores")
+    template = keys.pop("tokenizer.chat_template")
+    plain = 284
+    assert {key: keys[key] for key in keys if not key.startswith("GGUF.")} == {
+        "general.architecture": "chatglm",
+        "general.type": "model",
+        "general.name": "chatglm3-6b",
+        "general.file_type": int(gguf.LlamaFileType.MOSTLY_Q4_0),
+        "general.quantization_version": 2,
+        "chatglm.context_length": 8192,
+        "chatglm.embedding_length": 64,
+        "chatglm.feed_forward_length": 96,
+        "chatglm.block_count": 2,
+        "chatglm.attention.head_count": 2,
+        "chatglm.attention.head_count_kv": 1,
+        "chatglm.attention.layer_norm_rms_epsilon": pytest.approx(1e-5),
+        "chatglm.rope.dimension_count": 16,
+        "chatglm.rope.freq_base": 10000.0,
+        "chatglm_cpp.model_type": "chatglm3",
+        "chatglm_cpp.chat_format": "chatglm3",
+        "chatglm_cpp.eos_token_ids": [2, plain + 6, plain + 8],
+        "chatglm_cpp.attention.logn": False,
+        "chatglm_cpp.converter_revision": 1,
+        "chatglm_cpp.default_temperature": pytest.approx(0.8),
+        "chatglm_cpp.default_top_p": pytest.approx(0.8),
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": "chatglm-spm",
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.eot_token_id": plain + 6,
+        "tokenizer.ggml.eom_token_id": plain + 8,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.padding_token_id": 0,
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.add_space_prefix": True,
+    }
+    assert len(tokens) == len(types) == len(scores) == 320
+    specials = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"]
+    specials += ["<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"]
+    assert tokens[plain : plain + 10] == [*specials, f"[PAD{plain + 9}]"]
+    assert types[plain : plain + 10] == [3] * 9 + [5]
+    assert len(set(tokens)) == len(tokens)
+    # llama.cpp tells the template by this text, in the absence of both role names.
+    assert "[gMASK]sop" in template
+    assert "<|user|>" not in template
+
+
+def test_every_key_is_documented(tiny_folder: Path, tmp_path: Path, repository: Path) -> None:
+    text = (repository / "docs" / "gguf-keys.md").read_text(encoding="utf-8")
+    keys, _ = read(convert(tiny_folder, tmp_path / "a.gguf", progress=False))
+    missing = [key for key in keys if not key.startswith("GGUF.") and f"`{key}`" not in text]
+    assert not missing
+
+
+def test_rows_that_do_not_fit_blocks_become_f16(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_folder(tmp_path / "odd", TinyModel(ffn_hidden_size=80))
+    _, tensors = read(convert(folder, tmp_path / "a.gguf", "q8_0"))
+    assert tensors["blk.0.ffn_down.weight"].tensor_type == gguf.GGMLQuantizationType.F16
+    assert tensors["blk.0.ffn_up.weight"].tensor_type == gguf.GGMLQuantizationType.Q8_0
+    assert "2 matrices become f16" in capsys.readouterr().err
+
+
+def test_without_grouped_attention_rows_are_reordered(tmp_path: Path) -> None:
+    model = TinyModel(extra={"multi_query_attention": False}, multi_query_group_num=2)
+    weights = model.weights(seed=5)
+    folder = write_folder(tmp_path / "mha", model, weights)
+    keys, tensors = read(convert(folder, tmp_path / "a.gguf", "f32", progress=False))
+    assert keys["chatglm.attention.head_count_kv"] == 2
+    for kind in ("weight", "bias"):
+        source = decode(weights[f"transformer.encoder.layers.1.self_attention.query_key_value.{kind}"])
+        heads = source.reshape(2, 3, 32, -1)
+        expected = np.concatenate([heads[:, part].reshape(64, -1) for part in range(3)])
+        actual = tensors[f"blk.1.attn_qkv.{kind}"].data
+        np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
+
+
+def test_slices_of_large_tensors_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatglm_cpp.convert.writer._SLICE_ELEMENTS", 7 * 64)
+    folder = write_folder(tmp_path / "tiny", TinyModel())
+    sliced = convert(folder, tmp_path / "sliced.gguf", "q4_0", progress=False).read_bytes()
+    monkeypatch.undo()
+    whole = convert(folder, tmp_path / "whole.gguf", "q4_0", progress=False).read_bytes()
+    assert sliced == whole
+
+
+def test_float64_is_rounded(tmp_path: Path) -> None:
+    weights = TinyModel().weights(seed=2, dtype="F64")
+    folder = write_folder(tmp_path / "f64", TinyModel(), weights)
+    _, tensors = read(convert(folder, tmp_path / "a.gguf", "f32", progress=False))
+    expected = weights["transformer.output_layer.weight"][1].astype(np.float32)
+    np.testing.assert_array_equal(tensors["output.weight"].data, expected)
+
+
+# Goldens.
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("arch", GOLDEN_FOLDERS)
+def test_golden_folders(goldens: Path, tmp_path: Path, arch: str, dtype: str) -> None:
+    folder = goldens / arch
+    keys, tensors = read(convert(folder, tmp_path / "a.gguf", dtype, progress=False))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert keys["chatglm.block_count"] == config["num_layers"]
+    assert len(tensors) == 3 + 7 * config["num_layers"]
+    assert keys["chatglm.rope.freq_base"] == {
+        "chatglm3_32k": 500000.0,
+        "chatglm3_128k": 5000000.0,
+    }.get(arch, 10000.0)
+    assert keys.get("chatglm.rope.scaling.factor") == (16.0 if arch == "chatglm2_32k" else None)
+    assert keys["chatglm_cpp.attention.logn"] is (arch == "chatglm3_128k")
+    assert keys["chatglm_cpp.model_type"] == arch.partition("_")[0]
+    assert keys["chatglm_cpp.chat_format"] == ("chatglm3" if "chatglm3" in arch else "none")
+    meta_path = goldens / "tokenizer" / f"tiny_{arch.partition('_')[0]}" / "meta.json"
+    special = json.loads(meta_path.read_text(encoding="utf-8"))
+    tokens = keys["tokenizer.ggml.tokens"]
+    for name, index in special.get("special_tokens", {}).items():
+        assert tokens[index] == name
+
+
+@pytest.mark.parametrize("dtype", ["q8_0", "q4_0"])
+def test_quantized_bytes_of_the_golden(goldens: Path, tmp_path: Path, dtype: str) -> None:
+    _, tensors = read(convert(goldens / "chatglm3", tmp_path / "a.gguf", dtype, progress=False))
+    golden = json.loads((goldens / "chatglm3" / "quant_golden.json").read_text(encoding="utf-8"))
+    expected = golden["types"][dtype.upper()]["tensors"]
+    assert len(expected) == 14
+    for name, entry in expected.items():
+        data = tensors[gguf_name(name)].data.tobytes()
+        assert len(data) == entry["nbytes"]
+        assert hashlib.sha256(data).hexdigest() == entry["sha256"], name
+
+
+# Failures leave nothing behind.
+
+
+def folder_state(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
+    weights = TinyModel().weights(seed=1)
+    dtype, values = weights["transformer.output_layer.weight"]
+    values[300, 5] = np.nan
+    folder = write_folder(tmp_path / "nan", TinyModel(), weights)
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "model.gguf").write_bytes(b"the user's old file")
+    before = folder_state(target)
+    with pytest.raises(ConversionError, match=r"output_layer\.weight holds NaN"):
+        convert(folder, target / "model.gguf", progress=False)
+    assert folder_state(target) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_interruption_leaves_nothing(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    calls = []
+
+    def interrupted(*_: object) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise error
+        return np.zeros((1, 18), np.uint8)
+
+    monkeypatch.setattr("chatglm_cpp._core.quantize", interrupted)
+    expected = KeyboardInterrupt if error is KeyboardInterrupt else ConversionError
+    with pytest.raises(expected):
+        convert(tiny_folder, target / "model.gguf", progress=False)
+    assert len(calls) == 3
+    assert folder_state(target) == {}
+
+
+def test_a_full_disk_is_noticed_before_writing(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: os.terminal_size((0, 0)) and _Usage())
+    with pytest.raises(ConversionError, match=r"GiB are free"):
+        convert(tiny_folder, tmp_path / "a.gguf", progress=False)
+
+
+class _Usage:
+    free = 1000
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"), [("missing/a.gguf", "no folder"), ("folder", "found a folder")]
+)
+def test_an_output_that_can_not_be(
+    tiny_folder: Path, tmp_path: Path, output: str, sentence: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConversionError, match=sentence):
+        convert(tiny_folder, tmp_path / output, progress=False)
+
+
+def test_values_beyond_f16(tmp_path: Path) -> None:
+    weights = TinyModel().weights(seed=1, dtype="BF16")
+    name = "transformer.output_layer.weight"
+    values = decode(weights[name])
+    values[1, 1] = 1e6
+    weights[name] = ("BF16", encode(values, "BF16"))
+    folder = write_folder(tmp_path / "wide", TinyModel(), weights)
+    with pytest.raises(ConversionError, match=r"beyond float16's range .* bf16"):
+        convert(folder, tmp_path / "a.gguf", "f16", progress=False)
+    convert(folder, tmp_path / "a.gguf", "bf16", progress=False)
+
+
+@pytest.mark.parametrize("argument", ["dtype", "model_type", "logn_attention"])
+def test_unknown_choices(tiny_folder: Path, tmp_path: Path, argument: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{argument}: expected one of"):
+        convert(tiny_folder, tmp_path / "a.gguf", progress=False, **{argument: "q3"})
+
+
+# The program.
+
+
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "chatglm_cpp.convert", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_the_program(tiny_folder: Path, tmp_path: Path) -> None:
+    done = run("-i", tiny_folder, "-t", "q8_0", "-o", tmp_path / "a.gguf")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "model: chatglm3" in done.stderr
+    assert "100%" in done.stderr
+    quiet = run("-q", "-i", tiny_folder, "-t", "q8_0", "-o", tmp_path / "b.gguf")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+def test_exit_codes(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "a.gguf")
+    with pytest.raises(SystemExit) as wrong_usage:
+        program.main(["-i", str(tiny_folder), "-o", output, "-t", "q3"])
+    assert wrong_usage.value.code == 2
+    with pytest.raises(SystemExit) as wrong_threads:
+        program.main(["-i", str(tiny_folder), "-o", output, "--threads", "-1"])
+    assert wrong_threads.value.code == 2
+    assert program.main(["-i", str(tmp_path / "nowhere"), "-o", output]) == 1
+    assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_program_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    big = TinyModel(padded_vocab_size=60000, hidden_size=512, kv_channels=256)
+    folder = write_folder(tmp_path / "big", big)
+    target = tmp_path / "out"
+    target.mkdir()
+    command = [sys.executable, "-u", "-m", "chatglm_cpp.convert", "-i", str(folder)]
+    command += ["-o", str(target / "a.gguf"), "-t", "q4_0", "--threads", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:  # the last line of the summary; then the weights begin
+            if "query scaling" in line:
+                break
+        process.send_signal(number)
+        error = process.stderr.read()
+    if process.returncode == 0:
+        pytest.skip("the conversion was faster than the signal")
+    assert process.returncode == 130, error
+    assert "stopped; nothing was written" in error
+    assert list(target.iterdir()) == []
+
+
+# Memory.
+
+_MEASURE = """
+import resource, sys
+from chatglm_cpp.convert import convert
+small, big, output, dtype = sys.argv[1:]
+convert(small, output, dtype, progress=False, num_threads=1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+convert(big, output, dtype, progress=False, num_threads=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="getrusage")
+@pytest.mark.parametrize("layout", ["safetensors", "bin"])
+def test_memory_stays_near_one_slice(tmp_path: Path, layout: str) -> None:
+    model = TinyModel(
+        hidden_size=1024, kv_channels=512, ffn_hidden_size=8192, padded_vocab_size=20000
+    )
+    shape = (2 * model.ffn_hidden_size, model.hidden_size)
+    weights = {
+        name: (dtype, np.full(values.shape, 0.5, np.float16))
+        for name, (dtype, values) in model.weights(seed=1).items()
+    }
+    total_bytes = sum(values.nbytes for _, values in weights.values())
+    assert total_bytes > 150 << 20
+    big = write_folder(tmp_path / "big", model, weights, layout)
+    small = write_folder(tmp_path / "small", TinyModel())
+    for dtype in ("f32", "q4_0"):
+        command = [sys.executable, "-c", _MEASURE, str(small), str(big), str(tmp_path / "a"), dtype]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        grown_bytes = int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+        # A slice is 32 MiB as float32; the largest tensor would be 80 MiB, all of them 360 MiB.
+        assert grown_bytes < 100 << 20, f"{dtype}: {grown_bytes} bytes, shape {shape}"
+
+
+def test_write_safetensors_is_what_the_package_writes(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    values = {"b": np.arange(6, dtype=np.float16).reshape(2, 3), "a": np.ones(4, np.float32)}
+    write_safetensors(tmp_path / "x", {"b": ("F16", values["b"]), "a": ("F32", values["a"])})
+    loaded = safetensors.load_file(tmp_path / "x")
+    for name, expected in values.items():
+        np.testing.assert_array_equal(loaded[name], expected)
