@@ -11,6 +11,10 @@ if(MSVC)
 else()
   target_compile_options(chatglm_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow
     -Wno-psabi $<$<BOOL:${CHATGLM_WERROR}>:-Werror>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # Warns about std::string's own operator+ (GCC bug 105651).
+    target_compile_options(chatglm_options INTERFACE -Wno-restrict)
+  endif()
 endif()
 if(CHATGLM_SANITIZE)
   target_compile_options(chatglm_options INTERFACE -fsanitize=${CHATGLM_SANITIZE}

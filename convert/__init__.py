@@ -23,6 +23,7 @@ __all__ = [
     "MODEL_TYPES",
     "REVISION",
     "ConversionError",
+    "Options",
     "UnsupportedCheckpointError",
     "convert",
 ]

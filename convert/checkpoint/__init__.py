@@ -151,7 +151,7 @@ def _read_index(path: Path) -> Mapping[str, str]:
         raise ConversionError(f"{path}: expected an object 'weight_map' of tensor names to files")
     for name, shard in weight_map.items():
         # A path would let an index point outside the checkpoint.
-        if not isinstance(shard, str) or Path(shard).name != shard or "\\" in shard:
+        if not isinstance(shard, str) or not shard or Path(shard).name != shard or "\\" in shard:
             raise ConversionError(
                 f"{path}: tensor {name}: expected a file name in this folder, found {shard!r}"
             )

@@ -1,6 +1,7 @@
 // The boundary between the forward pass and a device. A model is written once against this class.
-// All float pointers handed to operations are memory of this backend (allocate()); sizes were checked by
-// the caller. Operations may be asynchronous; download() waits. One thread uses a backend at a time.
+// All float pointers handed to operations are memory of this backend (allocate()); sizes were
+// checked by the caller. Operations may be asynchronous; download() waits. One thread uses a
+// backend at a time.
 #pragma once
 
 #include <cstddef>
@@ -51,20 +52,20 @@ class Weight {
 
 // One step's work: several sequences, each with one or more new tokens, rows packed back to back.
 struct Batch {
-  std::span<const int32_t> token_ids;     // (rows)
-  std::span<const int32_t> positions;     // (rows) index in the sequence
-  std::span<const int32_t> sequence;      // (rows) ascending
-  std::span<const int32_t> block_table;   // (sequences, block_table_stride)
+  std::span<const int32_t> token_ids;    // (rows)
+  std::span<const int32_t> positions;    // (rows) index in the sequence
+  std::span<const int32_t> sequence;     // (rows) ascending
+  std::span<const int32_t> block_table;  // (sequences, block_table_stride)
   int64_t block_table_stride = 0;
-  std::span<const int32_t> logit_rows;    // (logit_rows) rows whose logits are wanted, ascending
+  std::span<const int32_t> logit_rows;  // (logit_rows) rows whose logits are wanted, ascending
 
   int64_t rows() const { return static_cast<int64_t>(token_ids.size()); }
 };
 
 // The same in the backend's memory, valid until the next stage().
 struct StagedBatch {
-  const int32_t* token_ids;    // (rows)
-  const int32_t* logit_rows;   // (num_logit_rows)
+  const int32_t* token_ids;   // (rows)
+  const int32_t* logit_rows;  // (num_logit_rows)
   int64_t num_logit_rows;
   kernels::RaggedRows rows;
 };
@@ -72,9 +73,9 @@ struct StagedBatch {
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::string_view device() const = 0;    // "cpu"
-  virtual std::string description() const = 0;    // for -v: CPU, ISA, threads
-  virtual std::string_view isa() const = 0;       // name of the kernel table
+  virtual std::string_view device() const = 0;  // "cpu"
+  virtual std::string description() const = 0;  // for -v: CPU, ISA, threads
+  virtual std::string_view isa() const = 0;     // name of the kernel table
   virtual int num_threads() const = 0;
 
   // Throws Error{kDevice} naming what was needed. Zero-filled, 64-byte aligned.
@@ -93,8 +94,8 @@ class Backend {
                                              ReleaseHint after_rows = nullptr,
                                              void* context = nullptr) = 0;
 
-  // Makes scratch space for products of up to `rows` rows of `cols` inputs; operations allocate nothing
-  // afterwards.
+  // Makes scratch space for products of up to `rows` rows of `cols` inputs; operations allocate
+  // nothing afterwards.
   virtual void reserve(int64_t rows, int64_t cols) = 0;
   virtual StagedBatch stage(const Batch& batch) = 0;
 
@@ -102,16 +103,16 @@ class Backend {
   virtual void embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) = 0;
   virtual void rms_norm(const kernels::RmsNormArgs& args) = 0;
   // y (rows, weight.rows) = x (rows, weight.cols) W^T + bias, or added to y where accumulate.
-  virtual void linear(const Weight& weight, const float* bias, const float* x, int64_t rows, float* y,
-                      bool accumulate = false) = 0;
+  virtual void linear(const Weight& weight, const float* bias, const float* x, int64_t rows,
+                      float* y, bool accumulate = false) = 0;
   virtual void rope_table(const kernels::RopeTableArgs& args) = 0;
   virtual void rope(const kernels::RopeArgs& args) = 0;
   virtual void kv_store(const kernels::KvStoreArgs& args) = 0;
   virtual void paged_attention(const kernels::PagedAttentionArgs& args) = 0;
   virtual void silu_mul(const kernels::SiluMulArgs& args) = 0;
   // output (row_ids, cols): the rows of x (?, cols) named by row_ids.
-  virtual void gather_rows(const float* x, int64_t cols, const int32_t* row_ids, int64_t num_row_ids,
-                           float* output) = 0;
+  virtual void gather_rows(const float* x, int64_t cols, const int32_t* row_ids,
+                           int64_t num_row_ids, float* output) = 0;
 };
 
 }  // namespace chatglm

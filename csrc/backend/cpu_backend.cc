@@ -320,6 +320,11 @@ void CpuBackend::paged_attention(const kernels::PagedAttentionArgs& args) {
     fail("paged_attention", "expected a multiple of " + std::to_string(kv_heads) +
                                 " KV heads, found " + std::to_string(args.heads) + " heads");
   }
+  if (args.kv.head_dim > kernels::kMaxAttentionHeadDim) {
+    fail("paged_attention", "expected a head_dim of at most " +
+                                std::to_string(kernels::kMaxAttentionHeadDim) + ", found " +
+                                std::to_string(args.kv.head_dim));
+  }
   if (rows == 0) return;
   int64_t keys = rows;
   for (int64_t row = 0; row < rows; ++row) keys += args.rows.positions[row];

@@ -21,8 +21,8 @@ struct BackendEntry {
 
 std::span<const BackendEntry> all_backends();
 // device: a name of the table or "auto" (the first that is available).
-// Throws Error{kInvalidArgument} for an unknown name (lists the known ones), Error{kDevice} where it is not
-// available here.
+// Throws Error{kInvalidArgument} for an unknown name (lists the known ones), Error{kDevice} where
+// it is not available here.
 std::unique_ptr<Backend> create_backend(std::string_view device, const BackendOptions& options);
 
 }  // namespace chatglm

@@ -6,10 +6,8 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = CHATGLM_VERSION;
   chatglm::bind::register_errors(module);
   chatglm::bind::register_quantize(module);
-#ifdef CHATGLM_BIND_ALL
   chatglm::bind::register_types(module);
   chatglm::bind::register_sampling(module);
   chatglm::bind::register_tokenizer(module);
   chatglm::bind::register_pipeline(module);
-#endif
 }

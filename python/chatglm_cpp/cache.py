@@ -13,10 +13,10 @@ __all__ = ["cache_dir", "converted"]
 
 
 def cache_dir() -> Path:
-    """Return the folder for converted models.
+    r"""Return the folder for converted models.
 
     It is ``$XDG_CACHE_HOME/chatglm_cpp``, by default ``~/.cache/chatglm_cpp``; on Windows
-    ``%LOCALAPPDATA%\\chatglm_cpp\\Cache``.
+    ``%LOCALAPPDATA%\chatglm_cpp\Cache``.
     """
     root = os.environ.get("XDG_CACHE_HOME", "")
     # The specification has a relative path ignored.
@@ -41,8 +41,8 @@ def converted(model_dir: Path, dtype: str) -> Path:
     Returns
     -------
     Path
-        A file in `cache_dir`. Its name depends on the folder's path, on the sizes and times of the files
-        in it, on `dtype` and on the converter: whatever changes, it is converted anew.
+        A file in `cache_dir`. Its name depends on the folder's path, on the sizes and times of the
+        files in it, on `dtype` and on the converter: whatever changes, it is converted anew.
 
     Raises
     ------

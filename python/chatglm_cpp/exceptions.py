@@ -1,7 +1,7 @@
 """What can go wrong, as exception classes.
 
-Every error that the package raises on purpose is a `ChatGLMError`. Its text says what was expected, what
-was found, and where (file, tensor, key or message).
+Every error that the package raises on purpose is a `ChatGLMError`. Its text says what was expected,
+what was found, and where (file, tensor, key or message).
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, overload
@@ -14,12 +16,13 @@ import numpy.typing as npt
 
 from chatglm_cpp import _core
 from chatglm_cpp.cache import converted
-from chatglm_cpp.exceptions import InvalidArgumentError
+from chatglm_cpp.exceptions import InvalidArgumentError, UnsupportedModelError
 from chatglm_cpp.stream import ChatStream, TextStream
 from chatglm_cpp.types import (
     ChatMessage,
     DeltaMessage,
     MessageLike,
+    checked_text,
     from_core_message,
     to_core_messages,
 )
@@ -107,7 +110,7 @@ class Tokenizer:
         return self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def apply_chat_template(self, messages: Messages) -> list[int]:
-        """Turn a conversation into the whole prompt, to which the model's next token is the answer.
+        r"""Turn a conversation into the whole prompt; what the model says next is the answer.
 
         Raises
         ------
@@ -122,9 +125,12 @@ class Tokenizer:
         >>> tokenizer = Pipeline().tokenizer
         >>> ids = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}])
         >>> tokenizer.decode(ids, skip_special_tokens=False)
-        '[gMASK]sop<|user|> \\n hello<|assistant|>'
+        '[gMASK]sop<|user|> \n hello<|assistant|>'
         """
-        return self._core.encode_messages(to_core_messages(messages))
+        chat_format = self._core.chat_format
+        if chat_format is None:
+            raise UnsupportedModelError("this is a base model, which knows no conversation")
+        return chat_format.encode(to_core_messages(messages))
 
 
 class Model:
@@ -162,8 +168,8 @@ class Model:
         Returns
         -------
         ndarray
-            float32, shape ``(len(input_ids), vocab_size)``: row ``i`` belongs to the token that follows
-            ``input_ids[: i + 1]``.
+            float32, shape ``(len(input_ids), vocab_size)``: row ``i`` belongs to the token that
+            follows ``input_ids[: i + 1]``.
 
         Raises
         ------
@@ -189,14 +195,14 @@ class Pipeline:
     Parameters
     ----------
     model_path
-        A GGUF file; or the folder of a Hugging Face checkpoint, which is converted on first use and kept
-        in the user's cache folder; or None: the small demo model that comes with the package.
+        A GGUF file; or the folder of a Hugging Face checkpoint, which is converted on first use and
+        kept in the user's cache folder; or None: the small demo model that comes with the package.
     dtype
         Of a folder: what its matrices become, ``"f32"``, ``"f16"``, ``"bf16"``, ``"q8_0"`` or
         ``"q4_0"`` (the default).
     max_length
-        The most tokens of one conversation, prompt and answer; at most (and by default) what the model
-        can hold.
+        The most tokens of one conversation, prompt and answer; at most (and by default) what the
+        model can hold.
     device
         Where to compute; ``"auto"`` takes the best there is.
     num_threads
@@ -243,10 +249,10 @@ class Pipeline:
         self._core = _core.Pipeline(
             _model_file(model_path, dtype),
             device=device,
-            num_threads=num_threads,
+            num_threads=_limit("num_threads", num_threads),
             kv_dtype=kv_dtype,
-            kv_cache_bytes=kv_cache_bytes,
-            max_length=max_length,
+            kv_cache_bytes=_limit("kv_cache_bytes", kv_cache_bytes),
+            max_length=_limit("max_length", max_length),
         )
         self.tokenizer = Tokenizer(self._core)
         self.model = Model(self._core)
@@ -328,9 +334,9 @@ class Pipeline:
         Parameters
         ----------
         messages
-            The conversation so far, oldest message first: `ChatMessage` objects or dicts; or one str, what
-            the user says. Append the returned message to a list to keep the conversation going: what was
-            computed for its beginning is used again.
+            The conversation so far, oldest message first: `ChatMessage` objects or dicts; or one str,
+            what the user says. Append the returned message to a list to keep the conversation going:
+            what was computed for its beginning is used again.
         max_length
             The most tokens of prompt and answer together; by default the pipeline's.
         max_new_tokens
@@ -338,16 +344,16 @@ class Pipeline:
         max_context_length
             The longest prompt accepted, in tokens; by default `max_length`.
         do_sample
-            Draw each token by its probability; False always takes the likeliest, and leaves the next
-            options but the penalty without effect.
+            Draw each token by its probability. False: always take the likeliest, after
+            `repetition_penalty` and `bad_words_ids`; the other options here have no effect then.
         top_k
             Draw among this many likeliest tokens; 0 (the default): among all.
         top_p
-            Draw among the likeliest tokens that together have this probability, above 0 and at most 1;
-            by default what the model recommends, mostly 0.8.
+            Draw among the likeliest tokens that together have this probability, above 0 and at most
+            1; by default what the model recommends, mostly 0.8.
         temperature
-            Above 0: below 1 sharpens the probabilities, above 1 flattens them; by default what the model
-            recommends, mostly 0.8.
+            Above 0: below 1 sharpens the probabilities, above 1 flattens them; by default what the
+            model recommends, mostly 0.8.
         repetition_penalty
             Above 1 disfavours tokens that were there before; by default 1.
         min_p
@@ -368,8 +374,8 @@ class Pipeline:
         Returns
         -------
         ChatMessage or ChatStream
-            The answer; with ``stream=True`` an iterator of `DeltaMessage`, whose `ChatStream.message`
-            is the whole answer when it is exhausted.
+            The answer; with ``stream=True`` an iterator of `DeltaMessage`, whose
+            `ChatStream.message` is the whole answer when it is exhausted.
 
         Raises
         ------
@@ -395,14 +401,12 @@ class Pipeline:
         >>> "".join(piece.content for piece in pieces) == history[-1].content
         True
         """
-        if (logprobs or top_logprobs) and not stream:
+        if logprobs and not stream:
             raise InvalidArgumentError(
                 "logprobs come with the pieces of a streamed answer: give stream=True"
             )
         if top_logprobs and not logprobs:
             raise InvalidArgumentError("top_logprobs needs logprobs=True")
-        if logprobs and top_logprobs < 0:
-            raise InvalidArgumentError(f"top_logprobs is 0 or more, found {top_logprobs}")
         options = self._options(
             max_length=max_length,
             max_new_tokens=max_new_tokens,
@@ -416,10 +420,11 @@ class Pipeline:
             seed=seed,
             stop=stop,
             bad_words_ids=bad_words_ids,
-            top_logprobs=top_logprobs if logprobs else -1,
+            top_logprobs=_count("top_logprobs", top_logprobs) if logprobs else -1,
         )
-        answer = ChatStream(self._core.chat(to_core_messages(messages), options))
-        return answer if stream else answer.wait()
+        generation = self._core.chat(to_core_messages(messages), options)
+        answer = ChatStream(generation, logprobs=logprobs, top_logprobs=top_logprobs > 0)
+        return answer if stream else answer.message
 
     @overload
     def generate(
@@ -522,7 +527,7 @@ class Pipeline:
             top_logprobs=-1,
         )
         answer = TextStream(self._core.generate(checked_text(prompt, "prompt"), options))
-        return answer if stream else answer.wait()
+        return answer if stream else answer.text
 
     def merge_streaming_messages(self, deltas: Iterable[DeltaMessage]) -> ChatMessage:
         """Put the pieces of a streamed answer together, tool calls read.
@@ -540,8 +545,10 @@ class Pipeline:
         >>> pipeline.merge_streaming_messages(list(stream)) == stream.message
         True
         """
+        deltas = list(deltas)
         ids = [token_id for delta in deltas for token_id in delta.token_ids]
-        return from_core_message(self._core.parse_answer(ids))
+        text = "".join(delta.content for delta in deltas)
+        return from_core_message(self._core.read_answer(ids, text))
 
     def _options(
         self,
@@ -560,29 +567,56 @@ class Pipeline:
         bad_words_ids: Sequence[Sequence[int]] | None,
         top_logprobs: int,
     ) -> _core.GenerationOptions:
-        recommended = self._core.default_sampling
+        default = self._core.default_sampling
         sampling = _core.SamplingParams(
-            do_sample=do_sample,
-            temperature=recommended.temperature if temperature is None else temperature,
-            top_k=recommended.top_k if top_k is None else top_k,
-            top_p=recommended.top_p if top_p is None else top_p,
-            min_p=recommended.min_p if min_p is None else min_p,
-            repetition_penalty=(
-                recommended.repetition_penalty
-                if repetition_penalty is None
-                else repetition_penalty
+            do_sample=bool(do_sample),
+            temperature=_number("temperature", temperature, default.temperature),
+            top_k=default.top_k if top_k is None else _count("top_k", top_k),
+            top_p=_number("top_p", top_p, default.top_p),
+            min_p=_number("min_p", min_p, default.min_p),
+            repetition_penalty=_number(
+                "repetition_penalty", repetition_penalty, default.repetition_penalty
             ),
-            seed=secrets.randbits(63) if seed is None else seed,
+            seed=secrets.randbits(63) if seed is None else _count("seed", seed, 2**64 - 1),
             top_logprobs=top_logprobs,
-            bad_words_ids=bad_words_ids or [],
+            bad_words_ids=[
+                [_count("bad_words_ids", token_id) for token_id in word]
+                for word in bad_words_ids or []
+            ],
         )
         return _core.GenerationOptions(
             sampling=sampling,
-            max_length=max_length,
-            max_new_tokens=max_new_tokens,
-            max_context_length=max_context_length,
-            stop=[stop] if isinstance(stop, str) else list(stop or []),
+            max_length=_limit("max_length", max_length),
+            max_new_tokens=_limit("max_new_tokens", max_new_tokens),
+            max_context_length=_limit("max_context_length", max_context_length),
+            stop=[
+                checked_text(text, "stop")
+                for text in ([stop] if isinstance(stop, str) else stop or [])
+            ],
         )
+
+
+def _count(name: str, value: int, most: int = 2**31 - 1) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidArgumentError(f"{name} is a whole number, found {value!r}") from None
+    if not 0 <= number <= most:
+        raise InvalidArgumentError(f"{name} is from 0 to {most}, found {number}")
+    return number
+
+
+def _limit(name: str, value: int | None) -> int | None:
+    return None if value is None else _count(name, value, sys.maxsize)
+
+
+def _number(name: str, value: float | None, default: float) -> float:
+    if value is None:
+        return default
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(f"{name} is a number, found {value!r}") from None
 
 
 def _model_file(model_path: str | os.PathLike[str] | None, dtype: str | None) -> Path:

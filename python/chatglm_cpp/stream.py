@@ -48,13 +48,24 @@ class ChatStream(_Answer, Iterator[DeltaMessage]):
     True
     """
 
+    def __init__(
+        self, generation: _core.Generation, *, logprobs: bool = False, top_logprobs: bool = False
+    ) -> None:
+        super().__init__(generation)
+        self._logprobs = logprobs
+        self._top_logprobs = top_logprobs
+
     def __next__(self) -> DeltaMessage:
         """Wait for the next piece."""
         delta = self._next_delta()
         message = DeltaMessage(ChatMessage.ROLE_ASSISTANT, delta.text, delta.token_ids)
-        tokens = delta.tokens
-        if tokens and tokens[0].logprob is not None:
-            message.logprobs = [token.logprob for token in tokens]
+        if self._logprobs:
+            message.logprobs = [token.logprob for token in delta.tokens]
+        if self._top_logprobs:
+            message.top_logprobs = [
+                [TopLogprob(top.token, top.logprob) for top in token.top_logprobs]
+                for token in delta.tokens
+            ]
         return message
 
     @property

@@ -1,7 +1,8 @@
 """Messages: what goes into a chat and what comes out of it.
 
-The classes are plain data. A conversation is a list of `ChatMessage`; wherever one is expected, a `dict`
-with the same keys does as well (also in the form that the official ChatGLM code keeps as its history).
+The classes are plain data. A conversation is a list of `ChatMessage`; wherever one is expected, a
+`dict` with the same keys does as well (also in the form that the official ChatGLM code keeps as its
+history).
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ class ChatMessage:
     tool_calls
         Of an assistant: the tools it wants to be called.
     metadata
-        The rest of the role's line in the prompt. In the official history form an assistant's message
-        names here the tool that its content calls.
+        The rest of the role's line in the prompt. In the official history form an assistant's
+        message names here the tool that its content calls.
     tools
         Of a system message: descriptions of the tools, anything that `json.dumps` takes.
 
@@ -150,6 +151,19 @@ class DeltaMessage:
 MessageLike = ChatMessage | Mapping[str, Any]
 
 
+def checked_text(text: Any, where: str) -> str:
+    """Return `text` if it is text."""
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"{where} is a str, found {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(
+            f"{where} has half of a character (U+{ord(text[error.start]):04X}) at {error.start}"
+        ) from None
+    return text
+
+
 def to_core_messages(messages: str | MessageLike | Iterable[MessageLike]) -> list[_core.Message]:
     """Bring every accepted form of a conversation into the core's form."""
     if isinstance(messages, str):
@@ -181,9 +195,7 @@ def _to_core(message: MessageLike, where: str) -> _core.Message:
             f"{where} is a ChatMessage or a dict, found {type(message).__name__}"
         )
     for name in ("role", "content", "metadata"):
-        value = getattr(message, name)
-        if not isinstance(value, str):
-            raise InvalidArgumentError(f"{where}.{name} is a str, found {type(value).__name__}")
+        checked_text(getattr(message, name), f"{where}.{name}")
     content = message.content
     if message.tools is not None:
         if message.role != ChatMessage.ROLE_SYSTEM:
@@ -212,9 +224,7 @@ def _from_mapping(message: Mapping[str, Any], where: str) -> ChatMessage:
         raise InvalidArgumentError(f"{where} has no role")
     calls = message.get("tool_calls") or []
     if not isinstance(calls, Sequence):
-        raise InvalidArgumentError(
-            f"{where}.tool_calls is a list, found {type(calls).__name__}"
-        )
+        raise InvalidArgumentError(f"{where}.tool_calls is a list, found {type(calls).__name__}")
     return ChatMessage(
         role=message["role"],
         content="" if message.get("content") is None else message["content"],
@@ -247,12 +257,14 @@ def _to_core_call(call: ToolCallMessage, where: str) -> _core.ToolCall:
         raise InvalidArgumentError(
             f"{where} is a ToolCallMessage or a dict, found {type(call).__name__}"
         )
+    checked_text(call.source, f"{where}.source")
     if call.type == "function" and call.function is not None:
-        return _core.ToolCall(
-            "function", call.function.name, call.function.arguments, "", call.source
-        )
+        name = checked_text(call.function.name, f"{where}.function.name")
+        arguments = checked_text(call.function.arguments, f"{where}.function.arguments")
+        return _core.ToolCall("function", name, arguments, "", call.source)
     if call.type == "code" and call.code is not None:
-        return _core.ToolCall("code", "interpreter", "", call.code.input, call.source)
+        code = checked_text(call.code.input, f"{where}.code.input")
+        return _core.ToolCall("code", "interpreter", "", code, call.source)
     raise InvalidArgumentError(
         f'{where} has the type "function" and a function, or the type "code" and a code; '
         f"found type {call.type!r}, function {call.function!r}, code {call.code!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tiny_checkpoint import TinyModel, write_folder
 
 _REPOSITORY = Path(__file__).resolve().parents[2]

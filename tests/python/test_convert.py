@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from chatglm_cpp.convert import DTYPES, ConversionError, convert
 from chatglm_cpp.convert import __main__ as program
+
 from chatglm_cpp.exceptions import InvalidArgumentError
 from tiny_checkpoint import (
     TinyModel,
@@ -36,10 +37,13 @@ GOLDEN_FOLDERS = (
 )
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, gguf.ReaderTensor]]:
-    reader = gguf.GGUFReader(path)
-    keys = {key: field.contents() for key, field in reader.fields.items()}
-    return keys, {tensor.name: tensor for tensor in reader.tensors}
+def read_keys(path: Path) -> dict[str, Any]:
+    fields = gguf.GGUFReader(path).fields
+    return {key: value.contents() for key, value in fields.items() if "GGUF." not in key}
+
+
+def read_tensors(path: Path) -> dict[str, gguf.ReaderTensor]:
+    return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
 
 
 def gguf_name(source: str) -> str:
@@ -50,39 +54,38 @@ def gguf_name(source: str) -> str:
     return name
 
 
-def expected_bytes(values: np.ndarray, stored: gguf.GGMLQuantizationType) -> bytes:
-    return gguf.quants.quantize(values, stored).tobytes()
-
-
 # Contents.
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_and_type(tmp_path: Path, layout: str, dtype: str) -> None:
+CASES = [
+    *((layout, "F16", "q4_0") for layout in LAYOUTS),
+    *(("safetensors", stored, dtype) for stored in ("F16", "BF16", "F32") for dtype in DTYPES),
+]
+
+
+@pytest.mark.parametrize(("layout", "stored", "dtype"), CASES)
+def test_every_layout_and_type(tmp_path: Path, layout: str, stored: str, dtype: str) -> None:
     model = TinyModel()
-    for stored in ("F16", "BF16", "F32"):
-        weights = model.weights(seed=3, dtype=stored)
-        folder = write_folder(tmp_path / stored, model, weights, layout)
-        output = convert(folder, tmp_path / f"{stored}.bin", dtype, progress=False)
-        _, tensors = read(output)
-        sources = {name: tensor for name, tensor in weights.items() if "inv_freq" not in name}
-        assert {gguf_name(name) for name in sources} == set(tensors)
-        for name, source in sources.items():
-            tensor, values = tensors[gguf_name(name)], decode(source)
-            expected = gguf.GGMLQuantizationType[dtype.upper() if values.ndim == 2 else "F32"]
-            assert tensor.tensor_type == expected
-            assert tensor.shape.tolist() == list(values.shape)[::-1]
-            assert tensor.data.tobytes() == expected_bytes(values, expected), name
+    weights = model.weights(seed=3, dtype=stored)
+    folder = write_folder(tmp_path / "folder", model, weights, layout)
+    tensors = read_tensors(convert(folder, tmp_path / "model.bin", dtype, progress=False))
+    sources = {name: tensor for name, tensor in weights.items() if "inv_freq" not in name}
+    assert {gguf_name(name) for name in sources} == set(tensors)
+    for name, source in sources.items():
+        tensor, values = tensors[gguf_name(name)], decode(source)
+        expected = gguf.GGMLQuantizationType[dtype.upper() if values.ndim == 2 else "F32"]
+        assert tensor.tensor_type == expected
+        assert tensor.shape.tolist() == list(values.shape)[::-1]
+        assert tensor.data.tobytes() == gguf.quants.quantize(values, expected).tobytes(), name
 
 
 def test_keys_of_a_chatglm3_file(tiny_folder: Path, tmp_path: Path) -> None:
-    keys, _ = read(convert(tiny_folder, tmp_path / "a.gguf", "q4_0", progress=False))
+    keys = read_keys(convert(tiny_folder, tmp_path / "a.gguf", "q4_0", progress=False))
     tokens, types = keys.pop("tokenizer.ggml.tokens"), keys.pop("tokenizer.ggml.token_type")
     scores = keys.pop("tokenizer.ggml.scores")
     template = keys.pop("tokenizer.chat_template")
     plain = 284
-    assert {key: keys[key] for key in keys if not key.startswith("GGUF.")} == {
+    assert keys == {
         "general.architecture": "chatglm",
         "general.type": "model",
         "general.name": "chatglm3-6b",
@@ -128,8 +131,8 @@ def test_keys_of_a_chatglm3_file(tiny_folder: Path, tmp_path: Path) -> None:
 
 def test_every_key_is_documented(tiny_folder: Path, tmp_path: Path, repository: Path) -> None:
     text = (repository / "docs" / "gguf-keys.md").read_text(encoding="utf-8")
-    keys, _ = read(convert(tiny_folder, tmp_path / "a.gguf", progress=False))
-    missing = [key for key in keys if not key.startswith("GGUF.") and f"`{key}`" not in text]
+    keys = read_keys(convert(tiny_folder, tmp_path / "a.gguf", progress=False))
+    missing = [key for key in keys if f"`{key}`" not in text]
     assert not missing
 
 
@@ -137,7 +140,7 @@ def test_rows_that_do_not_fit_blocks_become_f16(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_folder(tmp_path / "odd", TinyModel(ffn_hidden_size=80))
-    _, tensors = read(convert(folder, tmp_path / "a.gguf", "q8_0"))
+    tensors = read_tensors(convert(folder, tmp_path / "a.gguf", "q8_0"))
     assert tensors["blk.0.ffn_down.weight"].tensor_type == gguf.GGMLQuantizationType.F16
     assert tensors["blk.0.ffn_up.weight"].tensor_type == gguf.GGMLQuantizationType.Q8_0
     assert "2 matrices become f16" in capsys.readouterr().err
@@ -147,10 +150,13 @@ def test_without_grouped_attention_rows_are_reordered(tmp_path: Path) -> None:
     model = TinyModel(extra={"multi_query_attention": False}, multi_query_group_num=2)
     weights = model.weights(seed=5)
     folder = write_folder(tmp_path / "mha", model, weights)
-    keys, tensors = read(convert(folder, tmp_path / "a.gguf", "f32", progress=False))
+    output = convert(folder, tmp_path / "a.gguf", "f32", progress=False)
+    keys, tensors = read_keys(output), read_tensors(output)
     assert keys["chatglm.attention.head_count_kv"] == 2
     for kind in ("weight", "bias"):
-        source = decode(weights[f"transformer.encoder.layers.1.self_attention.query_key_value.{kind}"])
+        source = decode(
+            weights[f"transformer.encoder.layers.1.self_attention.query_key_value.{kind}"]
+        )
         heads = source.reshape(2, 3, 32, -1)
         expected = np.concatenate([heads[:, part].reshape(64, -1) for part in range(3)])
         actual = tensors[f"blk.1.attn_qkv.{kind}"].data
@@ -169,7 +175,7 @@ def test_slices_of_large_tensors_join(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_float64_is_rounded(tmp_path: Path) -> None:
     weights = TinyModel().weights(seed=2, dtype="F64")
     folder = write_folder(tmp_path / "f64", TinyModel(), weights)
-    _, tensors = read(convert(folder, tmp_path / "a.gguf", "f32", progress=False))
+    tensors = read_tensors(convert(folder, tmp_path / "a.gguf", "f32", progress=False))
     expected = weights["transformer.output_layer.weight"][1].astype(np.float32)
     np.testing.assert_array_equal(tensors["output.weight"].data, expected)
 
@@ -181,7 +187,8 @@ def test_float64_is_rounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arch", GOLDEN_FOLDERS)
 def test_golden_folders(goldens: Path, tmp_path: Path, arch: str, dtype: str) -> None:
     folder = goldens / arch
-    keys, tensors = read(convert(folder, tmp_path / "a.gguf", dtype, progress=False))
+    output = convert(folder, tmp_path / "a.gguf", dtype, progress=False)
+    keys, tensors = read_keys(output), read_tensors(output)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert keys["chatglm.block_count"] == config["num_layers"]
     assert len(tensors) == 3 + 7 * config["num_layers"]
@@ -202,7 +209,9 @@ def test_golden_folders(goldens: Path, tmp_path: Path, arch: str, dtype: str) ->
 
 @pytest.mark.parametrize("dtype", ["q8_0", "q4_0"])
 def test_quantized_bytes_of_the_golden(goldens: Path, tmp_path: Path, dtype: str) -> None:
-    _, tensors = read(convert(goldens / "chatglm3", tmp_path / "a.gguf", dtype, progress=False))
+    tensors = read_tensors(
+        convert(goldens / "chatglm3", tmp_path / "a.gguf", dtype, progress=False)
+    )
     golden = json.loads((goldens / "chatglm3" / "quant_golden.json").read_text(encoding="utf-8"))
     expected = golden["types"][dtype.upper()]["tensors"]
     assert len(expected) == 14
@@ -221,7 +230,7 @@ def folder_state(folder: Path) -> dict[str, bytes]:
 
 def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
     weights = TinyModel().weights(seed=1)
-    dtype, values = weights["transformer.output_layer.weight"]
+    _, values = weights["transformer.output_layer.weight"]
     values[300, 5] = np.nan
     folder = write_folder(tmp_path / "nan", TinyModel(), weights)
     target = tmp_path / "out"
@@ -258,13 +267,10 @@ def test_an_interruption_leaves_nothing(
 def test_a_full_disk_is_noticed_before_writing(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: os.terminal_size((0, 0)) and _Usage())
+    usage = SimpleNamespace(total=10**9, used=10**9, free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(ConversionError, match=r"GiB are free"):
         convert(tiny_folder, tmp_path / "a.gguf", progress=False)
-
-
-class _Usage:
-    free = 1000
 
 
 @pytest.mark.parametrize(
@@ -315,9 +321,7 @@ def test_the_program(tiny_folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
 
 
-def test_exit_codes(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_codes(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = str(tmp_path / "a.gguf")
     with pytest.raises(SystemExit) as wrong_usage:
         program.main(["-i", str(tiny_folder), "-o", output, "-t", "q3"])

@@ -329,6 +329,9 @@ TEST_F(CpuBackendMisuse, ArgumentsOfOperations) {
                [&] { backend_->kv_store({nullptr, nullptr, 0, 3, kv, {}}); });
   expect_error(ErrorKind::kInvalidArgument, {"paged_attention", "2 KV heads", "5"},
                [&] { backend_->paged_attention({nullptr, 0, nullptr, 5, 0, 1, kv, {}}); });
+  kv.head_dim = 1024;
+  expect_error(ErrorKind::kInvalidArgument, {"paged_attention", "512", "1024"},
+               [&] { backend_->paged_attention({nullptr, 0, nullptr, 4, 0, 1, kv, {}}); });
   kv.head_dim = 40;
   expect_error(ErrorKind::kInvalidArgument, {"kv_store", "40", "q8_0"},
                [&] { backend_->kv_store({nullptr, nullptr, 0, 0, kv, {}}); });

@@ -128,7 +128,7 @@ TEST(Preemption, HappensAndRecomputesTheSameTokens) {
       engine_case.submit(requests.back());
     }
     engine_case.run();
-    EXPECT_GE(engine_case.engine->stats().preemptions, 3);
+    EXPECT_GE(engine_case.engine->stats().preemptions, 2);
     for (RequestId id = 1; id <= 4; ++id) {
       EXPECT_EQ(engine_case.answers[id].tokens,
                 expected_tokens(requests[static_cast<std::size_t>(id - 1)]));

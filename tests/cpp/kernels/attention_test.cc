@@ -35,6 +35,10 @@ class AttentionCase {
   int64_t output_size() const { return rows() * row_size(); }
   int64_t row_size() const { return heads_ * layout_.head_dim; }
 
+  void poison_query(std::size_t element) {
+    query_[element] = std::numeric_limits<float>::quiet_NaN();
+  }
+
   // Of rows [first_row, first_row + count).
   PagedAttentionArgs args(float* output, int64_t first_row, int64_t count) const {
     return {query_.data() + first_row * query_stride_,
@@ -187,6 +191,8 @@ TEST_P(Attention, AnyHeadDimAndPageSize) {
     compare(AttentionCase({dtype, 3, 6, 16}, 3, {1, 17, 530}, 1, 1));
     compare(AttentionCase({dtype, 1, 40, 16}, 5, {1, 17, 530}, 1, 1));
   }
+  compare(AttentionCase({DType::kQ8_0, 1, 512, 16}, 3, {20}, 2, 1));
+  compare(AttentionCase({DType::kF16, 1, 32, 16}, 37, {20, 513}, 2, 1));
   for (const int64_t page_tokens : {1, 7, 64, 512, 1024}) {
     compare(AttentionCase({DType::kF16, 2, 32, page_tokens}, 2, {1, 64, 513, 1030}, 1, 1));
   }
@@ -235,6 +241,15 @@ TEST_P(Attention, ItemsDoNotDependOnTheirNeighbours) {
     }
     EXPECT_TRUE(same_bits(alone, whole, test.output_size())) << test.name();
   }
+}
+
+// A NaN query is seen in its own head alone.
+TEST_P(Attention, NanStaysNan) {
+  const std::vector<int64_t> one = {20};
+  AttentionCase test({DType::kF16, 2, 32, 16}, 2, one, 1, 1);
+  test.poison_query(3 * 32 + 5);
+  const std::vector<float> y = run(test);
+  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(std::isnan(y[i]), i / 32 == 3) << i;
 }
 
 CHATGLM_FOR_EVERY_TABLE(Attention);

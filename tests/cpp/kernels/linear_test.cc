@@ -151,6 +151,20 @@ TEST_P(Linear, SplitsDoNotChangeResults) {
   }
 }
 
+// A NaN or an infinity must be seen at the end, not be quantized away.
+TEST_P(Linear, NonFiniteInputsStayNonFinite) {
+  Random random(kSeed);
+  for (const float poison :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    LinearCase test = random_case(random, dtype(), 9, 17, 96);
+    test.x[3 * 96 + 40] = poison;
+    const std::vector<float> y = PackedCase(kernel(), test).product();
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      ASSERT_EQ(std::isfinite(y[i]), i / 17 != 3) << "row " << i / 17 << " output " << i % 17;
+    }
+  }
+}
+
 TEST_P(Linear, AnEmptyRangeWritesNothing) {
   Random random(kSeed);
   const LinearCase test = random_case(random, dtype(), 2, 9, 32);

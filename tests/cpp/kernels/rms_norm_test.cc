@@ -73,6 +73,13 @@ TEST_P(RmsNorm, RangesAndOutputElsewhere) {
   EXPECT_TRUE(y.guards_intact());
 }
 
+TEST_P(RmsNorm, NanStaysNan) {
+  std::vector<float> x(2 * 19, 1.0f);
+  x[18] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> y = run(x, std::vector<float>(19, 1.0f));
+  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(std::isnan(y[i]), i < 19) << i;
+}
+
 CHATGLM_FOR_EVERY_TABLE(RmsNorm);
 
 }  // namespace

@@ -75,6 +75,16 @@ TEST_P(SiluMul, ElementsDoNotDependOnTheirPlace) {
   }
 }
 
+TEST_P(SiluMul, NanStaysNan) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (std::size_t i = 0; i < 19; ++i) {
+    std::vector<float> gate_up(2 * 19, 1.0f);
+    gate_up[i] = nan;
+    const std::vector<float> y = run(gate_up, 1);
+    for (std::size_t j = 0; j < 19; ++j) ASSERT_EQ(std::isnan(y[j]), j == i) << i << " " << j;
+  }
+}
+
 CHATGLM_FOR_EVERY_TABLE(SiluMul);
 
 }  // namespace
