@@ -44,3 +44,12 @@ function(chatglm_program name)
     target_link_libraries(${name} PRIVATE chatglm_${dependency})
   endforeach()
 endfunction()
+
+# Where users find a program: beside Python's own in a wheel, else in bin/.
+function(chatglm_install_program name)
+  if(SKBUILD)
+    install(TARGETS ${name} DESTINATION "${SKBUILD_SCRIPTS_DIR}")
+  else()
+    install(TARGETS ${name} DESTINATION bin)
+  endif()
+endfunction()

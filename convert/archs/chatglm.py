@@ -182,7 +182,7 @@ def _refuse_unsupported(config: JsonFile) -> None:
         )
     if "quantization_config" in config:
         refuse("quantization_config", "this checkpoint is already quantized")
-    if "pre_seq_len" in config or config.flag("prefix_projection", False):
+    if config.get("pre_seq_len") not in (None, 0) or config.flag("prefix_projection", False):
         refuse("pre_seq_len", "P-Tuning prefixes are not supported")
     required = {
         "rmsnorm": (True, True),

@@ -61,13 +61,14 @@ def open_checkpoint(folder: Path) -> Mapping[str, SourceTensor]:
         where it should be, or a tensor is there twice.
     """
     for fmt in _FORMATS:
-        single, numbered = folder / fmt.single, fmt.numbered(folder)
+        # The order in which Hugging Face looks; an index alone does not hide the other format.
+        if (folder / fmt.single).is_file():
+            return _table(fmt.read(_whole(folder / fmt.single)))
+        if (folder / fmt.index).is_file() and any(folder.glob(f"*{fmt.suffix}")):
+            return _read_indexed(folder, fmt)
+        numbered = fmt.numbered(folder)
         if numbered:
-            index = folder / fmt.index
-            weight_map = _read_index(index) if index.is_file() else None
-            return _read_shards(folder, fmt, numbered, weight_map)
-        if single.is_file():
-            return _table(fmt.read(_whole(single)))
+            return _table(_read_files(folder, fmt, _all_numbers(fmt, numbered[0])))
     for fmt in _FORMATS:
         if (folder / fmt.index).is_file():
             raise ConversionError(f"{folder}: {fmt.index} is there, but none of the files it lists")
@@ -94,36 +95,35 @@ def _whole(path: Path) -> Path:
     return path
 
 
-def _read_shards(
-    folder: Path, fmt: _Format, numbered: list[Path], weight_map: Mapping[str, str] | None
-) -> Mapping[str, SourceTensor]:
-    if weight_map is None:
-        # "-of-00007" says how many there must be.
-        total = int(numbered[0].name.removesuffix(fmt.suffix)[-5:])
-        expected = {
-            f"{fmt.stem}-{number:05d}-of-{total:05d}{fmt.suffix}" for number in range(1, total + 1)
-        }
-    else:
-        expected = set(weight_map.values())
-    missing = sorted(name for name in expected if not (folder / name).is_file())
+def _read_indexed(folder: Path, fmt: _Format) -> Mapping[str, SourceTensor]:
+    weight_map = _read_index(folder / fmt.index)
+    table = _table(_read_files(folder, fmt, set(weight_map.values())))
+    lost = sorted(
+        f"{name} (in {shard})"
+        for name, shard in weight_map.items()
+        if name not in table or table[name].path.name != shard
+    )
+    if lost:
+        raise ConversionError(
+            f"{folder}: {fmt.index} lists tensors that are not in their file: {_listing(lost)}"
+        )
+    return table
+
+
+def _all_numbers(fmt: _Format, shard: Path) -> set[str]:
+    """Name the files of a set without an index: "-of-00007" says how many there are."""
+    total = int(shard.name.removesuffix(fmt.suffix)[-5:])
+    return {f"{fmt.stem}-{number:05d}-of-{total:05d}{fmt.suffix}" for number in range(1, total + 1)}
+
+
+def _read_files(folder: Path, fmt: _Format, names: set[str]) -> list[SourceTensor]:
+    missing = sorted(name for name in names if not (folder / name).is_file())
     if missing:
         raise ConversionError(
-            f"{folder}: {len(missing)} of {len(expected)} weight files are missing: "
+            f"{folder}: {len(missing)} of {len(names)} weight files are missing: "
             f"{_listing(missing)}"
         )
-    tensors = [tensor for name in sorted(expected) for tensor in fmt.read(_whole(folder / name))]
-    table = _table(tensors)
-    if weight_map is not None:
-        lost = sorted(
-            f"{name} (in {shard})"
-            for name, shard in weight_map.items()
-            if name not in table or table[name].path.name != shard
-        )
-        if lost:
-            raise ConversionError(
-                f"{folder}: {fmt.index} lists tensors that are not in their file: {_listing(lost)}"
-            )
-    return table
+    return [tensor for name in sorted(names) for tensor in fmt.read(_whole(folder / name))]
 
 
 def _table(tensors: Iterable[SourceTensor]) -> Mapping[str, SourceTensor]:

@@ -1,5 +1,5 @@
-// The one exception type of the library. It is mapped once to a Python class (csrc/bind) and once to
-// an exit code (csrc/cli); nothing below those two knows of either.
+// The one exception type of the library. It is mapped once to a Python class (csrc/bind) and once
+// to an exit code (csrc/cli); nothing below those two knows of either.
 #pragma once
 
 #include <stdexcept>

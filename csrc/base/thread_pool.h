@@ -1,8 +1,8 @@
 // Fork-join threads for kernels. Owns the worker threads; knows nothing of what they compute.
 //
-// Work is handed out in chunks from a shared counter, so a slow core (an efficiency core, or one that
-// somebody else is using) takes fewer chunks instead of holding the others up. Between calls workers
-// spin for a short moment (the next operator follows within microseconds), then sleep.
+// Work is handed out in chunks from a shared counter, so a slow core (an efficiency core, or one
+// that somebody else is using) takes fewer chunks instead of holding the others up. Between calls
+// workers spin for a short moment (the next operator follows within microseconds), then sleep.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +42,9 @@ class ThreadPool {
 
   int num_threads() const;
 
-  // Calls body(begin, end, thread) over disjoint chunks of at most `grain` items that cover [0, count),
-  // `thread` in [0, num_threads()); returns when all are done. One call at a time; body must not throw.
+  // Calls body(begin, end, thread) over disjoint chunks of at most `grain` items that together are
+  // [0, count), `thread` in [0, num_threads()); returns when all are done. One call at a time; body
+  // must not throw.
   void parallel_for(int64_t count, int64_t grain, RangeBody body);
 
  private:

@@ -1,5 +1,5 @@
-// Tokenizer and chat format. The package uses them through a pipeline; made from plain lists here, they
-// let tests (and tools) use a vocabulary without a model file.
+// Tokenizer and chat format. The package uses them through a pipeline; made from plain lists here,
+// they let tests (and tools) use a vocabulary without a model file.
 #include <pybind11/stl.h>
 
 #include <cstdint>
@@ -20,8 +20,8 @@ namespace py = pybind11;
 namespace chatglm::bind {
 namespace {
 
-// A lone surrogate, which a str may hold and UTF-8 may not, becomes invalid bytes; encode() knows what
-// to do with those.
+// A lone surrogate, which a str may hold and UTF-8 may not, becomes invalid bytes; encode() knows
+// what to do with those.
 std::string utf8_bytes(const py::str& text) {
   return text.attr("encode")("utf-8", "surrogatepass").cast<std::string>();
 }
@@ -36,7 +36,9 @@ std::vector<int32_t> narrow_ids(const std::vector<int64_t>& ids) {
   return narrow;
 }
 
-std::vector<int32_t> copy(std::span<const int32_t> ids) { return {ids.begin(), ids.end()}; }
+std::vector<int32_t> copy(std::span<const int32_t> ids) {
+  return {ids.begin(), ids.end()};
+}
 
 std::vector<int32_t> encode(const Tokenizer& tokenizer, const py::str& text,
                             bool add_special_tokens) {
@@ -75,8 +77,8 @@ void register_tokenizer(py::module_& module) {
       .def_property_readonly("vocab_size", &Tokenizer::vocab_size)
       .def("special_id", &Tokenizer::special_id, py::arg("name"))
       .def("is_special", &Tokenizer::is_special, py::arg("id"))
-      .def_property_readonly("prefix_ids",
-                             [](const Tokenizer& tokenizer) { return copy(tokenizer.prefix_ids()); })
+      .def_property_readonly(
+          "prefix_ids", [](const Tokenizer& tokenizer) { return copy(tokenizer.prefix_ids()); })
       .def_property_readonly("eos_ids",
                              [](const Tokenizer& tokenizer) { return copy(tokenizer.eos_ids()); });
 

@@ -1,5 +1,5 @@
-// How a family lays out a conversation as tokens, and how its answer is read back. One file per format,
-// one row in the registry.
+// How a family lays out a conversation as tokens, and how its answer is read back. One file per
+// format, one row in the registry.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +22,13 @@ class ChatFormat {
   // The whole prompt: prefix, every message, and the final <|assistant|>.
   // Throws Error{kInvalidArgument}: no message, unknown role (lists the roles).
   virtual std::vector<int32_t> encode(std::span<const ChatMessage> messages) const = 0;
-  // What the model generated (without the final stop token) as a message. Never fails: what does not
-  // parse as a tool call stays text.
+  // What the model generated (without the final stop token) as a message. Never fails: what does
+  // not parse as a tool call stays text.
   virtual ChatMessage parse(std::span<const int32_t> generated) const = 0;
   // Every id that ends an assistant turn.
   virtual std::span<const int32_t> stop_ids() const = 0;
-  // How many leading bytes of the answer's text so far are layout (the blank header line and the dummy
-  // space before the content) and not to be streamed; -1: can't be told before more has come.
+  // How many leading bytes of the answer's text so far are layout (the blank header line and the
+  // dummy space before the content) and not to be streamed; -1: can't be told before more has come.
   virtual int64_t header_bytes(std::string_view text) const = 0;
 };
 

@@ -24,7 +24,9 @@ constexpr std::string_view kTrainingTimeValue = "2023年";
 // White space before an answer beyond this is part of the answer.
 constexpr int kMaxHeaderSpaces = 64;
 
-std::string role_token(std::string_view role) { return "<|" + std::string(role) + "|>"; }
+std::string role_token(std::string_view role) {
+  return "<|" + std::string(role) + "|>";
+}
 
 // "```python\nprogram\n```" -> "program"; nothing where the text is anything else than one fence.
 std::optional<std::string_view> fenced_program(std::string_view text) {
@@ -65,7 +67,8 @@ Segment split_segment(std::string_view text) {
   return {text.substr(0, newline), text.substr(newline + 1)};
 }
 
-// The tokenizer puts one space before every text it encodes; in the middle of an answer it is visible.
+// The tokenizer puts one space before every text it encodes; in the middle of an answer it is
+// visible.
 std::string_view without_dummy_space(std::string_view text) {
   if (text.starts_with(' ')) text.remove_prefix(1);
   return text;
@@ -165,9 +168,10 @@ void ChatGlm3Format::append_message(const ChatMessage& message, std::vector<int3
                     message.role + "'");
   }
   if (!message.tool_calls.empty() && role != assistant_id()) {
-    throw Error(ErrorKind::kInvalidArgument,
-                "only an assistant's message has tool calls, found some in a message of the role '" +
-                    message.role + "'");
+    throw Error(
+        ErrorKind::kInvalidArgument,
+        "only an assistant's message has tool calls, found some in a message of the role '" +
+            message.role + "'");
   }
   const bool has_text = !message.content.empty() || !message.metadata.empty();
   if (has_text || message.tool_calls.empty()) {
@@ -225,8 +229,8 @@ ChatMessage ChatGlm3Format::parse(std::span<const int32_t> generated) const {
   return message;
 }
 
-// Depends on nothing behind the first character that is no white space, so it does not matter in which
-// pieces the text came.
+// Depends on nothing behind the first character that is no white space, so it does not matter in
+// which pieces the text came.
 int64_t ChatGlm3Format::header_bytes(std::string_view text) const {
   size_t header = 0;
   bool line_ended = false;

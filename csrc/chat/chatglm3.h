@@ -2,9 +2,10 @@
 //
 //   [gMASK] sop  {<|role|> encode(metadata "\n") encode(content)}  <|assistant|>
 //
-// The two texts of a message are encoded each for itself; nothing stands between messages, and a role
-// is a token, never text, so no text can pretend to be a message. The model answers "\n" and a text, or
-// the name of a tool, "\n" and a program in a ``` fence; <|assistant|> begins another part of the answer.
+// The two texts of a message are encoded each for itself; nothing stands between messages, and a
+// role is a token, never text, so no text can pretend to be a message. The model answers "\n" and a
+// text, or the name of a tool, "\n" and a program in a ``` fence; <|assistant|> begins another part
+// of the answer.
 #pragma once
 
 #include <memory>

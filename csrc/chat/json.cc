@@ -191,7 +191,9 @@ struct Writer {
   }
 };
 
-void write(const Value& value, std::string& out) { std::visit(Writer{out}, value.data); }
+void write(const Value& value, std::string& out) {
+  std::visit(Writer{out}, value.data);
+}
 
 }  // namespace
 

@@ -9,8 +9,8 @@
 
 namespace chatglm {
 
-// A whole JSON document (RFC 8259); nothing where it is not one, has a name twice in one object, or is
-// nested deeper than kMaxValueDepth. Numbers keep their text.
+// A whole JSON document (RFC 8259); nothing where it is not one, has a name twice in one object, or
+// is nested deeper than kMaxValueDepth. Numbers keep their text.
 std::optional<Value> parse_json(std::string_view text);
 
 // As Python's json.dumps(value, ensure_ascii=False) writes it.

@@ -14,7 +14,8 @@ namespace {
 // Python's own limit on the digits of an integer written out (sys.int_info).
 constexpr size_t kMaxIntegerDigits = 4300;
 
-// Every parse_* returns nothing where the text is not what it asks for; then the whole call is not one.
+// Every parse_* returns nothing where the text is not what it asks for; then the whole call is not
+// one.
 class CallParser {
  public:
   explicit CallParser(std::string_view source) : in_(source) {}
@@ -35,9 +36,8 @@ class CallParser {
  private:
   void skip_space() {
     while (true) {
-      in_.take_while([](char c) {
-        return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
-      });
+      in_.take_while(
+          [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f'; });
       if (in_.peek() != '#') return;
       in_.take_while([](char c) { return c != '\n'; });
     }
@@ -348,6 +348,7 @@ class CallParser {
 }  // namespace
 
 std::optional<Object> parse_python_call(std::string_view source, std::string_view function) {
+  if (!utf8::is_valid(source)) return std::nullopt;
   return CallParser(source).parse_call(function);
 }
 

@@ -2,12 +2,13 @@
 //
 //   call     tool_call( [argument {, argument} [,]] )
 //   argument name=literal | **{dict literal}
-//   literal  string (also "a" "b"), number with an optional sign, True, False, None, list, tuple, dict
+//   literal  string (also "a" "b"), number with an optional sign, True, False, None, list, tuple,
+//   dict
 //
-// Names, operators, calls, comprehensions, sets, f-strings, raw strings, byte strings, complex numbers
-// and infinite floats are refused; so are arguments and keys given twice, and nesting deeper than
-// kMaxValueDepth. Time and memory are linear in the text, apart from long hexadecimal integers, which
-// are bounded.
+// Names, operators, calls, comprehensions, sets, f-strings, raw strings, byte strings, complex
+// numbers and infinite floats are refused; so are arguments and keys given twice, and nesting
+// deeper than kMaxValueDepth. Time and memory are linear in the text, apart from long hexadecimal
+// integers, which are bounded.
 #pragma once
 
 #include <optional>

@@ -9,18 +9,18 @@ namespace chatglm {
 struct ToolCall {
   enum class Type { kFunction, kCode };
   Type type = Type::kFunction;
-  std::string name;        // function name; "interpreter" for code
-  std::string arguments;   // kFunction: a JSON object
-  std::string code;        // kCode: the program text
-  // The model's own words for this call ("```python\ntool_call(x=1)\n```"), put back into the history
-  // unchanged; empty: written anew from the fields above.
+  std::string name;       // function name; "interpreter" for code
+  std::string arguments;  // kFunction: a JSON object
+  std::string code;       // kCode: the program text
+  // The model's own words for this call ("```python\ntool_call(x=1)\n```"), put back into the
+  // history unchanged; empty: written anew from the fields above.
   std::string source;
 };
 
 struct ChatMessage {
-  std::string role;        // system, user, assistant, observation
+  std::string role;  // system, user, assistant, observation
   std::string content;
-  std::string metadata;    // the rest of the role's line: a tool's name, usually empty
+  std::string metadata;  // the rest of the role's line: a tool's name, usually empty
   std::vector<ToolCall> tool_calls;
 };
 

@@ -64,30 +64,25 @@ struct Writer {
   void operator()(const Object& members) const { write_dict(members, out); }
 };
 
-void write(const Value& value, std::string& out) { std::visit(Writer{out}, value.data); }
+void write(const Value& value, std::string& out) {
+  std::visit(Writer{out}, value.data);
+}
 
 }  // namespace
 
 std::string to_python_call(std::string_view function, const Object& arguments) {
   std::string out(function);
   out += '(';
-  std::string_view separator;
-  Object unnamable;
   for (const Member& argument : arguments) {
-    if (!is_identifier(argument.name)) {
-      unnamable.push_back(argument);
-      continue;
+    if (&argument != &arguments.front()) out += ", ";
+    if (is_plain_name(argument.name)) {
+      out += argument.name;
+      out += '=';
+      write(argument.value, out);
+    } else {
+      out += "**";
+      write_dict({argument}, out);
     }
-    out += separator;
-    out += argument.name;
-    out += '=';
-    write(argument.value, out);
-    separator = ", ";
-  }
-  if (!unnamable.empty()) {
-    out += separator;
-    out += "**";
-    write_dict(unnamable, out);
   }
   out += ')';
   return out;

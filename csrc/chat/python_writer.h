@@ -8,8 +8,8 @@
 
 namespace chatglm {
 
-// "function(name='value', n=1)". Names that are no identifiers go into one **{...} at the end, which
-// parse_python_call reads back.
+// "function(name='value', n=1)". A name that is not plainly an identifier is written **{'a-b': 1},
+// which parse_python_call reads back.
 std::string to_python_call(std::string_view function, const Object& arguments);
 
 }  // namespace chatglm

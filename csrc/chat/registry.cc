@@ -18,7 +18,9 @@ constexpr std::array<ChatFormatKind, 1> kKinds = {{
 
 }  // namespace
 
-std::span<const ChatFormatKind> chat_format_kinds() { return kKinds; }
+std::span<const ChatFormatKind> chat_format_kinds() {
+  return kKinds;
+}
 
 std::unique_ptr<ChatFormat> make_chat_format(std::string_view name, const Tokenizer& tokenizer,
                                              const std::string& where) {

@@ -20,7 +20,8 @@ struct ChatFormatKind {
 std::span<const ChatFormatKind> chat_format_kinds();
 
 // By name; "none" gives nullptr, "" asks the tokenizer's special tokens. `where` is for errors.
-// Throws Error{kUnsupportedModel} for an unknown name, Error{kModelFile} where special tokens are missing.
+// Throws Error{kUnsupportedModel} for an unknown name, Error{kModelFile} where special tokens are
+// missing.
 std::unique_ptr<ChatFormat> make_chat_format(std::string_view name, const Tokenizer& tokenizer,
                                              const std::string& where);
 

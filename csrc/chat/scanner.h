@@ -7,7 +7,9 @@
 
 namespace chatglm {
 
-inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
+inline bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 // 0 to 15, or -1
 inline int hex_digit(char c) {

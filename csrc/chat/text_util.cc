@@ -1,7 +1,5 @@
 #include "chat/text_util.h"
 
-#include <algorithm>
-
 #include "tokenizer/utf8.h"
 
 namespace chatglm {
@@ -38,11 +36,21 @@ bool is_identifier_start(char c) {
          static_cast<unsigned char>(c) >= 0x80;
 }
 
-bool is_identifier_part(char c) { return is_identifier_start(c) || (c >= '0' && c <= '9'); }
+bool is_identifier_part(char c) {
+  return is_identifier_start(c) || (c >= '0' && c <= '9');
+}
 
-bool is_identifier(std::string_view text) {
-  return !text.empty() && is_identifier_start(text[0]) &&
-         std::all_of(text.begin(), text.end(), is_identifier_part);
+bool is_plain_name(std::string_view text) {
+  const bool digit_first = !text.empty() && text[0] >= '0' && text[0] <= '9';
+  if (text.empty() || digit_first) return false;
+  while (!text.empty()) {
+    const utf8::Character c = utf8::first_character(text);
+    const bool chinese = c.code_point >= 0x3400 && c.code_point <= 0x9FFF;
+    const bool ascii = c.code_point < 0x80 && is_identifier_part(text[0]);
+    if (c.status != utf8::Status::kComplete || !(ascii || chinese)) return false;
+    text.remove_prefix(static_cast<size_t>(c.length));
+  }
+  return true;
 }
 
 }  // namespace chatglm

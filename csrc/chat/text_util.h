@@ -10,9 +10,10 @@ bool is_python_space(char32_t code_point);
 // str.strip(), str.lstrip()
 std::string_view strip(std::string_view text);
 std::string_view strip_left(std::string_view text);
-// str.isidentifier(), except that every character outside ASCII counts as a letter.
-bool is_identifier(std::string_view text);
+// Bytes of a Python identifier; every character outside ASCII is taken for a letter.
 bool is_identifier_start(char c);
 bool is_identifier_part(char c);
+// Surely an identifier: ASCII letters, digits, underscores and Chinese characters.
+bool is_plain_name(std::string_view text);
 
 }  // namespace chatglm

@@ -12,7 +12,8 @@ struct Value;
 struct Member;
 
 struct Number {
-  std::string text;  // as JSON writes it, exact: integers of any size, floats in their shortest form
+  std::string
+      text;  // as JSON writes it, exact: integers of any size, floats in their shortest form
 };
 
 struct Value {

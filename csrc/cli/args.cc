@@ -17,8 +17,7 @@ OptionParser make_parser(Args& args) {
   parser.text({"-m", "--model"}, "FILE", "GGUF model file; none: the bundled demo model",
               args.model);
   parser.optional_text({"-p", "--prompt"}, "TEXT",
-                       "the prompt; none: read from standard input if that is no terminal",
-                       args.prompt);
+                       "the prompt; none: standard input, if that is no terminal", args.prompt);
   parser.optional_text({"--pp", "--prompt_path"}, "FILE", "read the prompt from a file",
                        args.prompt_file);
   parser.optional_text({"-s", "--system"}, "TEXT", "the system message", args.system);
@@ -30,32 +29,30 @@ OptionParser make_parser(Args& args) {
               args.sync);
 
   parser.optional_integer({"-l", "--max_length"},
-                          "prompt and answer together, in tokens (default: the model's)",
+                          "tokens of prompt and answer together (default: the model's)",
                           args.max_length, 1, INT64_MAX);
   parser.optional_integer({"--max_new_tokens"},
-                          "the answer, in tokens (default: what max_length leaves)",
+                          "tokens of the answer (default: what max_length leaves)",
                           args.max_new_tokens, 1, INT64_MAX);
   parser.optional_integer({"-c", "--max_context_length"},
-                          "longest prompt accepted, in tokens (default: max_length)",
+                          "tokens of the longest prompt accepted (default: max_length)",
                           args.max_context_length, 1, INT64_MAX);
-  parser.optional_integer({"--top_k"}, "choose among the N likeliest tokens; 0: off (default)",
-                          args.top_k, 0, INT32_MAX);
+  parser.optional_integer({"--top_k"},
+                          "draw among the N likeliest tokens (default: 0, all of them)", args.top_k,
+                          0, INT32_MAX);
   parser.optional_number({"--top_p"},
-                         "choose among the likeliest tokens that together have this probability "
-                         "(default: the model's, mostly 0.8)",
+                         "draw among the likeliest, up to this probability (mostly 0.8)",
                          args.top_p, 0, 1);
   parser.optional_number({"--min_p"},
-                         "only tokens at least this likely, measured by the likeliest; 0: off "
-                         "(default)",
-                         args.min_p, 0, 1);
+                         "draw among those at least this likely, relative to the first", args.min_p,
+                         0, 1);
   parser.optional_number({"--temp", "--temperature"},
-                         "0 always takes the likeliest token (default: the model's, mostly 0.8)",
+                         "0 always takes the likeliest token (default: mostly 0.8)",
                          args.temperature, 0, 1000);
   parser.optional_number({"--repeat_penalty", "--repetition_penalty"},
-                         "above 1 disfavours tokens that were there before (default: 1)",
+                         "above 1: fewer tokens that were there before (default: 1)",
                          args.repetition_penalty, 0, 1000);
-  parser.optional_integer({"--seed"},
-                          "the same seed gives the same answer (default: another one each time)",
+  parser.optional_integer({"--seed"}, "the same seed gives the same answer (default: a new one)",
                           args.seed, 0, INT64_MAX);
 
   parser.optional_integer({"-t", "--threads"}, "default: one for each performance core",

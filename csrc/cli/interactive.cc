@@ -81,9 +81,12 @@ class Conversation {
       messages.push_back({role, std::move(text), "", {}});
       bool calls_tool = false;
       try {
+        GenerationOptions generation_options = options_.generation;
+        // The same question twice may get two answers.
+        generation_options.sampling.seed += num_answers_++;
         const std::unique_ptr<Generation> generation =
-            options_.chat ? pipeline_.chat(messages, options_.generation)
-                          : pipeline_.generate(messages.back().content, options_.generation);
+            options_.chat ? pipeline_.chat(messages, generation_options)
+                          : pipeline_.generate(messages.back().content, generation_options);
         const AnswerEnd end = print_answer(*generation, options_.sync, options_.verbose);
         if (end == AnswerEnd::kReaderGone) return false;
         if (options_.chat && !generation->text().empty()) {
@@ -111,6 +114,7 @@ class Conversation {
   const bool show_prompts_;
   LineReader lines_;
   std::vector<ChatMessage> history_;
+  uint64_t num_answers_ = 0;
 };
 
 }  // namespace

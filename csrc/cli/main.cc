@@ -2,8 +2,12 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <memory>
+#include <new>
+#include <optional>
 #include <string>
-#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/answer.h"

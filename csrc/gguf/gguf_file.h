@@ -1,6 +1,6 @@
-// A GGUF v2/v3 file, memory-mapped. Everything is parsed and checked once in the constructor (counts,
-// lengths, types, names, shapes, alignment, offsets, overlap, file size); what is handed out afterwards
-// can be trusted. Knows the container only, no model.
+// A GGUF v2/v3 file, memory-mapped. Everything is parsed and checked once in the constructor
+// (counts, lengths, types, names, shapes, alignment, offsets, overlap, file size); what is handed
+// out afterwards can be trusted. Knows the container only, no model.
 //
 // Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 #pragma once
@@ -22,9 +22,8 @@
 namespace chatglm {
 
 // All integer types are widened to 64 bits; unsigned values above INT64_MAX are refused.
-using GgufValue =
-    std::variant<bool, int64_t, double, std::string, std::vector<bool>, std::vector<int64_t>,
-                 std::vector<double>, std::vector<std::string>>;
+using GgufValue = std::variant<bool, int64_t, double, std::string, std::vector<bool>,
+                               std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
 
 struct GgufTensor {
   std::string name;
@@ -46,8 +45,8 @@ class GgufFile {
   bool contains(std::string_view key) const { return metadata_.find(key) != metadata_.end(); }
 
   // T is one of GgufValue's alternatives; an int64_t is accepted where a double is asked for.
-  // find: nothing where the key is absent. get: throws Error{kModelFile} naming key and file where it
-  // is absent. Both throw where the key holds another type.
+  // find: nothing where the key is absent. get: throws Error{kModelFile} naming key and file where
+  // it is absent. Both throw where the key holds another type.
   template <typename T>
   std::optional<T> find(std::string_view key) const;
   template <typename T>

@@ -80,16 +80,15 @@ void PagedKv::grow(int64_t count) {
     const int64_t table_bytes = (allocated + pages) * static_cast<int64_t>(sizeof(std::byte*));
     // Both allocations come first: where one fails, the cache is as it was.
     std::unique_ptr<Buffer> slab = backend_.allocate(pages * page_bytes_);
+    std::unique_ptr<Buffer> larger_table;
     if (device_pointers_ == nullptr || device_pointers_->size_bytes() < table_bytes) {
-      std::unique_ptr<Buffer> table = backend_.allocate(2 * table_bytes);
-      backend_.upload(table->data(), page_pointers_.data(),
-                      allocated * static_cast<int64_t>(sizeof(std::byte*)));
-      device_pointers_ = std::move(table);
+      larger_table = backend_.allocate(2 * table_bytes);
     }
     for (int64_t page = 0; page < pages; ++page) {
       page_pointers_.push_back(slab->data() + page * page_bytes_);
     }
     slabs_.push_back(std::move(slab));
+    if (larger_table != nullptr) device_pointers_ = std::move(larger_table);
     backend_.upload(device_pointers_->data(), page_pointers_.data(), table_bytes);
     allocated += pages;
   }

@@ -14,8 +14,8 @@
 
 namespace chatglm {
 
-// Finds the stop string that is complete first in a text that comes in pieces, in time proportional to
-// the piece (Knuth-Morris-Pratt). Of several that end at the same place, the longest counts.
+// Finds the stop string that is complete first in a text that comes in pieces, in time proportional
+// to the piece (Knuth-Morris-Pratt). Of several that end at the same place, the longest counts.
 class StopMatcher {
  public:
   // Throws Error{kInvalidArgument} for a stop string that is empty or not valid UTF-8.
@@ -41,12 +41,12 @@ class TextStream {
   // Throws Error{kInvalidArgument} for a stop string that is empty or not valid UTF-8.
   TextStream(const Tokenizer& tokenizer, const ChatFormat* format, std::vector<std::string> stops);
 
-  // The text this id completes; empty while it may still be part of a character, the header or a stop
-  // string, and after stopped().
+  // The text this id completes; empty while it may still be part of a character, the header or a
+  // stop string, and after stopped().
   std::string push(int32_t id);
   // What was held back, when no more ids come. After it the stream takes no ids.
   std::string finish();
-  bool stopped() const { return stopped_; }     // a stop string was found
+  bool stopped() const { return stopped_; }          // a stop string was found
   const std::string& text() const { return text_; }  // everything handed out so far
 
  private:

@@ -27,7 +27,7 @@ struct DTypeInfo {
 
 std::span<const DTypeInfo> all_dtypes();
 const DTypeInfo& dtype_info(DType dtype);
-const DTypeInfo* find_dtype(std::string_view name);           // nullptr: unknown
-const DTypeInfo* find_dtype_by_ggml(uint32_t ggml_type);      // nullptr: unknown
+const DTypeInfo* find_dtype(std::string_view name);       // nullptr: unknown
+const DTypeInfo* find_dtype_by_ggml(uint32_t ggml_type);  // nullptr: unknown
 
 }  // namespace chatglm

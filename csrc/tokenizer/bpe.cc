@@ -127,7 +127,8 @@ struct BpeModel::Merger {
     }
   }
 
-  // Recursion ends: both parts are shorter than the whole. Its depth is bounded by a piece's length.
+  // Recursion ends: both parts are shorter than the whole. Its depth is bounded by a piece's
+  // length.
   void emit(std::string_view text, std::vector<Token>& out) const {
     const Piece* piece = model.find(text);
     if (piece != nullptr && piece->kind == PieceKind::kUnused) {
@@ -143,10 +144,9 @@ struct BpeModel::Merger {
 
 std::vector<BpeModel::Token> BpeModel::segment(std::string_view text) const {
   if (text.size() > kMaxTextBytes) {
-    throw Error(ErrorKind::kInvalidArgument, "the text has " + std::to_string(text.size()) +
-                                                 " bytes; at most " +
-                                                 std::to_string(kMaxTextBytes) +
-                                                 " can be tokenized at once");
+    throw Error(ErrorKind::kInvalidArgument,
+                "the text has " + std::to_string(text.size()) + " bytes; at most " +
+                    std::to_string(kMaxTextBytes) + " can be tokenized at once");
   }
   Merger merger(*this, text);
   merger.merge_all();

@@ -1,5 +1,6 @@
-// Byte-pair merging exactly as SentencePiece's BPE model does it: text into pieces, best score first.
-// Knows pieces and scores only; spaces, byte fallback and special tokens are its caller's business.
+// Byte-pair merging exactly as SentencePiece's BPE model does it: text into pieces, best score
+// first. Knows pieces and scores only; spaces, byte fallback and special tokens are its caller's
+// business.
 //
 // Reference for the behaviour: https://github.com/google/sentencepiece (src/bpe_model.cc).
 #pragma once

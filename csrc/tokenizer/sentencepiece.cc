@@ -16,21 +16,22 @@ namespace chatglm {
 namespace {
 
 constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581
-// Bounds the recursion and the matching time of a hostile vocabulary; real pieces are a few dozen bytes.
+// Bounds the recursion and the matching time of a hostile vocabulary; real pieces are a few dozen
+// bytes.
 constexpr size_t kMaxPieceBytes = 1024;
 
-// Names that are special in this family whatever type a file gives them, so that no file can make user
-// text turn into them.
+// Names that are special in this family whatever type a file gives them, so that no file can make
+// user text turn into them.
 constexpr std::array<std::string_view, 9> kFamilySpecialNames = {
-    "[MASK]",     "[gMASK]",  "[sMASK]",       "sop",            "eop",
-    "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"};
+    "[MASK]",   "[gMASK]",       "[sMASK]",        "sop", "eop", "<|system|>",
+    "<|user|>", "<|assistant|>", "<|observation|>"};
 
 enum class Role : uint8_t {
-  kPiece,     // text
-  kByte,      // one byte of a character
-  kSpecial,   // behind the plain vocabulary: its name is its text
-  kControl,   // inside the plain vocabulary (unknown, begin, end): no text
-  kPadding,   // no meaning
+  kPiece,    // text
+  kByte,     // one byte of a character
+  kSpecial,  // behind the plain vocabulary: its name is its text
+  kControl,  // no text: unknown, begin, end, and others whose name is not shown
+  kPadding,  // no meaning
 };
 
 // "<0x41>" -> 0x41
@@ -80,7 +81,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   friend class SentencePieceDecoder;
 
   struct Entry {
-    std::string text;  // what the id decodes to where it is a piece, a byte or a special token
+    std::string text;  // what the id decodes to, before any rule about its neighbours
     Role role = Role::kPadding;
   };
 
@@ -88,10 +89,9 @@ class SentencePieceTokenizer final : public Tokenizer {
   void add_entry(size_t id, SentencePieceType type, float score, bool behind_plain_vocabulary);
   void add_piece(size_t id, float score, BpeModel::PieceKind kind);
   void finish_byte_fallback();
+  void hide_special_names();
 
-  bool is_known(int32_t id) const {
-    return id >= 0 && static_cast<size_t>(id) < entries_.size();
-  }
+  bool is_known(int32_t id) const { return id >= 0 && static_cast<size_t>(id) < entries_.size(); }
   const Entry& entry(int32_t id) const { return entries_[static_cast<size_t>(id)]; }
   Role role(int32_t id) const { return is_known(id) ? entry(id).role : Role::kPadding; }
   std::string normalize(std::string_view text) const;
@@ -118,10 +118,10 @@ SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceVocab vocab, const s
     : where_(where), pieces_(std::move(vocab.pieces)), add_dummy_prefix_(vocab.add_dummy_prefix) {
   const size_t count = pieces_.size();
   if (count == 0 || count > static_cast<size_t>(INT32_MAX)) {
-    throw Error(ErrorKind::kModelFile,
-                "expected 1 to " + std::to_string(INT32_MAX) + " tokens, found " +
-                    std::to_string(count),
-                where_);
+    throw Error(
+        ErrorKind::kModelFile,
+        "expected 1 to " + std::to_string(INT32_MAX) + " tokens, found " + std::to_string(count),
+        where_);
   }
   if (vocab.scores.size() != count || vocab.types.size() != count) {
     throw Error(ErrorKind::kModelFile,
@@ -148,6 +148,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceVocab vocab, const s
     add_entry(id, static_cast<SentencePieceType>(type), vocab.scores[id], id >= plain_size);
   }
   finish_byte_fallback();
+  if (!special_id("<|user|>")) hide_special_names();
 
   for (const int32_t id : vocab.eos_ids) {
     if (role(id) == Role::kPadding) {
@@ -220,8 +221,8 @@ void SentencePieceTokenizer::add_piece(size_t id, float score, BpeModel::PieceKi
 }
 
 void SentencePieceTokenizer::finish_byte_fallback() {
-  const auto present = std::count_if(byte_ids_.begin(), byte_ids_.end(),
-                                     [](int32_t id) { return id >= 0; });
+  const auto present =
+      std::count_if(byte_ids_.begin(), byte_ids_.end(), [](int32_t id) { return id >= 0; });
   if (present != 0 && present != 256) {
     throw Error(ErrorKind::kModelFile,
                 "expected tokens for all 256 bytes or for none, found " + std::to_string(present),
@@ -233,6 +234,14 @@ void SentencePieceTokenizer::finish_byte_fallback() {
                 "the tokenizer has neither byte tokens nor an unknown token, so not every text "
                 "could be encoded",
                 where_);
+  }
+}
+
+// The official decode of ChatGLM3, which has roles, spells special tokens out; that of ChatGLM2 and
+// CodeGeeX2, which have none, gives no text for them.
+void SentencePieceTokenizer::hide_special_names() {
+  for (Entry& entry : entries_) {
+    if (entry.role == Role::kSpecial) entry = {std::string(), Role::kControl};
   }
 }
 

@@ -1,4 +1,5 @@
-// Fills a SentencePieceVocab from the metadata of a model file, ours or one of llama.cpp's converter.
+// Fills a SentencePieceVocab from the metadata of a model file, ours or one of llama.cpp's
+// converter.
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -32,7 +33,9 @@ const std::vector<T>& required_list(const GgufFile& file, std::string_view key) 
 }
 
 // Ids become int32; what does not fit becomes -1, which no vocabulary has.
-int32_t narrow_id(int64_t id) { return id >= 0 && id <= INT32_MAX ? static_cast<int32_t>(id) : -1; }
+int32_t narrow_id(int64_t id) {
+  return id >= 0 && id <= INT32_MAX ? static_cast<int32_t>(id) : -1;
+}
 
 std::optional<int32_t> find_control(const SentencePieceVocab& vocab, std::string_view name) {
   const size_t count = std::min(vocab.pieces.size(), vocab.types.size());
@@ -45,8 +48,8 @@ std::optional<int32_t> find_control(const SentencePieceVocab& vocab, std::string
   return std::nullopt;
 }
 
-// Our own key lists every id. Files of other converters name one or two; ChatGLM3 also ends its turn
-// with the role of whoever speaks next, which no standard key says.
+// Our own key lists every id. Files of other converters name one or two; ChatGLM3 also ends its
+// turn with the role of whoever speaks next, which no standard key says.
 std::vector<int32_t> read_eos_ids(const GgufFile& file, const SentencePieceVocab& vocab) {
   std::vector<int32_t> ids;
   const auto add = [&ids](std::optional<int32_t> id) {
@@ -56,7 +59,8 @@ std::vector<int32_t> read_eos_ids(const GgufFile& file, const SentencePieceVocab
     for (const int64_t id : *list) add(narrow_id(id));
     return ids;
   }
-  for (const std::string_view key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+  for (const std::string_view key :
+       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
     if (const auto id = file.find<int64_t>(key)) add(narrow_id(*id));
   }
   if (ids.empty()) {

@@ -13,8 +13,8 @@
 
 namespace chatglm {
 
-// Turns ids into text one at a time; the pieces of text put together are what decode() gives for all of
-// the ids. Belongs to the tokenizer that made it and may not outlive it.
+// Turns ids into text one at a time; the pieces of text put together are what decode() gives for
+// all of the ids. Belongs to the tokenizer that made it and may not outlive it.
 class TokenDecoder {
  public:
   virtual ~TokenDecoder() = default;
@@ -31,21 +31,22 @@ class Tokenizer {
   // Plain text to ids: text that spells a special token stays text. Invalid UTF-8 is never refused:
   // each byte of it is encoded as U+FFFD, as the sentencepiece package does.
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
-  // Ids to text as Hugging Face's decode gives it: the dummy prefix of the first piece is dropped, a
-  // space after a special token is kept, incomplete UTF-8 becomes U+FFFD, one for each byte.
-  // Ids outside the vocabulary (and padding ids) give no text. skip_special_tokens drops special tokens.
+  // Ids to text as Hugging Face's decode gives it: the dummy prefix of the first piece is dropped,
+  // a space after a special token is kept, incomplete UTF-8 becomes U+FFFD, one for each byte. Ids
+  // outside the vocabulary (and padding ids) give no text. skip_special_tokens drops special
+  // tokens.
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const;
   virtual std::unique_ptr<TokenDecoder> make_decoder(bool skip_special_tokens) const = 0;
-  // The raw bytes one id stands for ("\xE4" for a byte piece, " the" for "▁the"), without any rule about
-  // its neighbours; empty for special, padding and unknown ids.
+  // The raw bytes one id stands for ("\xE4" for a byte piece, " the" for "▁the"), without any rule
+  // about its neighbours; empty for special, padding and unknown ids.
   virtual std::string_view token_bytes(int32_t id) const = 0;
 
   virtual int32_t vocab_size() const = 0;  // ids with a meaning, special ones included
-  // Special: every control token, such as <|user|>, and unknown, beginning and end of text (ids 0 to 2),
-  // which have a name but give no text.
+  // Special: every control token, such as <|user|>, and unknown, beginning and end of text (ids 0
+  // to 2), which have a name but give no text.
   virtual bool is_special(int32_t id) const = 0;
   virtual std::optional<int32_t> special_id(std::string_view name) const = 0;  // "<|user|>"
-  virtual std::string_view special_name(int32_t id) const = 0;                 // "" where not special
+  virtual std::string_view special_name(int32_t id) const = 0;  // "" where not special
   // What the family puts before raw text: [gMASK] sop.
   virtual std::span<const int32_t> prefix_ids() const = 0;
   // Every id that ends a generation of this model file.

@@ -10,8 +10,8 @@ struct ByteRange {
   unsigned char high;
 };
 
-// Bytes allowed after a lead byte: this is where overlong forms, surrogates and values beyond U+10FFFF
-// are kept out (Unicode standard, table 3-7).
+// Bytes allowed after a lead byte: this is where overlong forms, surrogates and values beyond
+// U+10FFFF are kept out (Unicode standard, table 3-7).
 ByteRange second_byte_range(unsigned char lead) {
   switch (lead) {
     case 0xE0:
@@ -43,7 +43,8 @@ Character first_character(std::string_view text) {
   const int length = expected_length(lead);
   if (length == 0) return {Status::kInvalid, 1, 0};
   if (length == 1) return {Status::kComplete, 1, lead};
-  const int available = static_cast<int>(std::min<size_t>(static_cast<size_t>(length), text.size()));
+  const int available =
+      static_cast<int>(std::min<size_t>(static_cast<size_t>(length), text.size()));
   char32_t code_point = lead & (0xFFu >> (length + 1));
   for (int i = 1; i < available; ++i) {
     const ByteRange range = i == 1 ? second_byte_range(lead) : ByteRange{0x80, 0xBF};

@@ -25,8 +25,12 @@ Character first_character(std::string_view text);
 bool is_valid(std::string_view text);
 
 // A code point that is not half of a surrogate pair.
-inline bool is_scalar(char32_t c) { return c < 0xD800 || (c > 0xDFFF && c <= 0x10FFFF); }
-inline bool is_high_surrogate(char32_t c) { return c >= 0xD800 && c <= 0xDBFF; }
+inline bool is_scalar(char32_t c) {
+  return c < 0xD800 || (c > 0xDFFF && c <= 0x10FFFF);
+}
+inline bool is_high_surrogate(char32_t c) {
+  return c >= 0xD800 && c <= 0xDBFF;
+}
 // What a high surrogate makes with the low one after it; no scalar value where that is none.
 inline char32_t join_surrogates(char32_t high, char32_t low) {
   return low >= 0xDC00 && low <= 0xDFFF ? 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00) : high;

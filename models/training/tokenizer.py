@@ -17,7 +17,7 @@ import sentencepiece as spm
 
 from data import plain_text
 from data.common import Exchange, Message
-from data.mixture import conversation
+from data.mixture import MIXES, conversation
 
 SPECIAL_TOKENS = (
     "[MASK]",
@@ -97,7 +97,7 @@ def training_lines(text_root: Path, conversations: int, seed: int) -> Iterator[s
     """Lines for the tokenizer; no newline inside, so that "\\n" stays the byte piece 13."""
     rng = Random(seed)
     for _ in range(conversations):
-        for message in conversation(rng):
+        for message in conversation(rng, MIXES["full"]) or []:
             # Tool listings repeat the same JSON: a few of them are enough.
             if message.role != "system" or rng.random() < 0.3:
                 yield from filter(str.strip, message.content.splitlines())
@@ -109,7 +109,7 @@ def required_characters(conversations: int, seed: int) -> str:
     rng = Random(seed)
     seen: Counter[str] = Counter()
     for _ in range(conversations):
-        for message in conversation(rng):
+        for message in conversation(rng, MIXES["full"]) or []:
             seen.update(set(message.content))
     often = {character for character, count in seen.items() if count >= MIN_MESSAGES}
     return "".join(sorted(often - {"\n", " "}))

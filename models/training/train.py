@@ -24,7 +24,7 @@ from torch import Tensor
 
 from data import plain_text
 from data.common import Exchange
-from data.mixture import conversation
+from data.mixture import MIXES, conversation
 from model import ChatGLM3, ModelConfig
 from optimizer import Optimizer
 from tokenizer import ChatTokenizer
@@ -32,7 +32,6 @@ from tokenizer import ChatTokenizer
 # What the user writes still teaches the language, but weighs little.
 ROLE_WEIGHTS = {"assistant": 1.0, "user": 0.1, "observation": 0.1, "system": 0.0}
 TEXT_WEIGHT = 0.5
-TEXT_SHARE = 0.07
 
 
 @dataclass
@@ -76,10 +75,11 @@ class Batches:
         self.options = options
 
     def draw(self, rng: Random) -> Sample:
-        if rng.random() < TEXT_SHARE:
+        messages = conversation(rng, MIXES[self.options.mix])
+        if messages is None:
             sample = encode_text(self.tokenizer, *plain_text.text(rng, self.paragraphs))
         else:
-            sample = encode_conversation(self.tokenizer, conversation(rng))
+            sample = encode_conversation(self.tokenizer, messages)
         limit = self.options.max_tokens + 1
         return Sample(sample.ids[:limit], sample.weights[:limit])
 
@@ -135,6 +135,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--text-root", type=Path, default=Path("/"), help="see data/plain_text.py")
+    parser.add_argument("--mix", choices=sorted(MIXES), default="full", help="see data/mixture.py")
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--warmup", type=int, default=40)

@@ -16,7 +16,8 @@ from chatglm_cpp.exceptions import (
     ModelFileError,
     UnsupportedModelError,
 )
-from chatglm_cpp.pipeline import Model, ModelConfig, Pipeline, Tokenizer
+from chatglm_cpp.model import Model, ModelConfig, Tokenizer
+from chatglm_cpp.pipeline import Pipeline
 from chatglm_cpp.stream import ChatStream, TextStream
 from chatglm_cpp.types import (
     ChatMessage,

@@ -1,15 +1,26 @@
 # The private extension module; csrc/bind defines it.
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal
+from typing import Literal, type_check_only
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Never
 
 __version__: str
-__file__: str
 
-class ToolCall:
+@type_check_only
+class _Type(type): ...
+
+@type_check_only
+class _Object(metaclass=_Type): ...
+
+# Only the core makes these.
+@type_check_only
+class _Result(_Object):
+    def __init__(self, *args: Never, **kwargs: Never) -> None: ...
+
+class ToolCall(_Object):
     def __init__(self, type: str, name: str, arguments: str, code: str, source: str) -> None: ...
     @property
     def type(self) -> Literal["function", "code"]: ...
@@ -22,7 +33,7 @@ class ToolCall:
     @property
     def source(self) -> str: ...
 
-class Message:
+class Message(_Object):
     def __init__(
         self, role: str, content: str, metadata: str, tool_calls: Sequence[ToolCall]
     ) -> None: ...
@@ -35,7 +46,7 @@ class Message:
     @property
     def tool_calls(self) -> list[ToolCall]: ...
 
-class SamplingParams:
+class SamplingParams(_Object):
     def __init__(
         self,
         *,
@@ -68,13 +79,13 @@ class SamplingParams:
     @property
     def bad_words_ids(self) -> list[list[int]]: ...
 
-class TokenLogprob:
+class TokenLogprob(_Result):
     @property
     def token(self) -> int: ...
     @property
     def logprob(self) -> float: ...
 
-class SampledToken:
+class SampledToken(_Result):
     @property
     def token(self) -> int: ...
     @property
@@ -82,14 +93,14 @@ class SampledToken:
     @property
     def top_logprobs(self) -> list[TokenLogprob]: ...
 
-class Sampler:
+class Sampler(_Object):
     def __init__(self, params: SamplingParams) -> None: ...
     def scores(
         self, logits: npt.NDArray[np.float32], context: Sequence[int]
     ) -> npt.NDArray[np.float32]: ...
     def sample(self, logits: npt.NDArray[np.float32], context: Sequence[int]) -> SampledToken: ...
 
-class Tokenizer:
+class Tokenizer(_Object):
     def __init__(
         self,
         pieces: Sequence[str | bytes],
@@ -109,7 +120,7 @@ class Tokenizer:
     @property
     def eos_ids(self) -> list[int]: ...
 
-class ChatFormat:
+class ChatFormat(_Object):
     def __init__(self, name: str, tokenizer: Tokenizer) -> None: ...
     @property
     def name(self) -> str: ...
@@ -118,7 +129,7 @@ class ChatFormat:
     def encode(self, messages: Sequence[Message]) -> list[int]: ...
     def parse(self, generated: Sequence[int]) -> Message: ...
 
-class TextStream:
+class TextStream(_Object):
     def __init__(
         self, tokenizer: Tokenizer, format: ChatFormat | None = None, stops: Sequence[str] = []
     ) -> None: ...
@@ -129,7 +140,7 @@ class TextStream:
     @property
     def text(self) -> str: ...
 
-class GenerationOptions:
+class GenerationOptions(_Object):
     def __init__(
         self,
         *,
@@ -140,7 +151,7 @@ class GenerationOptions:
         stop: Sequence[str],
     ) -> None: ...
 
-class TextDelta:
+class TextDelta(_Result):
     @property
     def text(self) -> str: ...
     @property
@@ -148,7 +159,7 @@ class TextDelta:
     @property
     def tokens(self) -> list[SampledToken]: ...
 
-class Generation:
+class Generation(_Result):
     def next(self) -> TextDelta | None: ...
     def cancel(self) -> None: ...
     @property
@@ -160,7 +171,7 @@ class Generation:
     @property
     def text(self) -> str: ...
 
-class ModelConfig:
+class ModelConfig(_Result):
     @property
     def architecture(self) -> str: ...
     @property
@@ -182,7 +193,7 @@ class ModelConfig:
     @property
     def max_length(self) -> int: ...
 
-class Pipeline:
+class Pipeline(_Object):
     def __init__(
         self,
         path: str | PathLike[str],

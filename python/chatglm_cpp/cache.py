@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from chatglm_cpp.exceptions import ModelFileError
+from chatglm_cpp.exceptions import InvalidArgumentError
 
 __all__ = ["cache_dir", "converted"]
 
@@ -50,19 +50,19 @@ def converted(model_dir: Path, dtype: str) -> Path:
         The folder holds no checkpoint, or one that can't be converted.
     """
     # Only who opens a folder pays for loading the converter.
-    from chatglm_cpp import convert
+    from chatglm_cpp.convert import DTYPES, REVISION, convert
 
-    if dtype not in convert.DTYPES:
-        raise ModelFileError(f"dtype is one of {', '.join(convert.DTYPES)}, found {dtype!r}")
+    if dtype not in DTYPES:
+        raise InvalidArgumentError(f"dtype is one of {', '.join(DTYPES)}, found {dtype!r}")
     model_dir = model_dir.resolve()
-    name = f"{model_dir.name}-{dtype}-{_fingerprint(model_dir, dtype, convert.REVISION)}.gguf"
+    name = f"{model_dir.name}-{dtype}-{_fingerprint(model_dir, dtype, REVISION)}.gguf"
     target = cache_dir() / name
     if target.is_file():
         print(f"chatglm_cpp: using {target} (converted from {model_dir})", file=sys.stderr)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     print(f"chatglm_cpp: converting {model_dir} once to {target}", file=sys.stderr)
-    convert.convert(model_dir, target, dtype)
+    convert(model_dir, target, dtype)
     return target
 
 

@@ -1,192 +1,33 @@
-"""A loaded model: chatting, completing, counting tokens."""
+"""A loaded model, to chat with and to complete texts."""
 
 from __future__ import annotations
 
-import operator
 import os
-import secrets
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, overload
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal, overload
 
 from chatglm_cpp import _core
 from chatglm_cpp.cache import converted
-from chatglm_cpp.exceptions import InvalidArgumentError, UnsupportedModelError
+from chatglm_cpp.exceptions import InvalidArgumentError
+from chatglm_cpp.model import Model, Tokenizer
+from chatglm_cpp.options import Options, checked_count, checked_limit, core_options
 from chatglm_cpp.stream import ChatStream, TextStream
 from chatglm_cpp.types import (
     ChatMessage,
     DeltaMessage,
-    MessageLike,
+    Messages,
     checked_text,
     from_core_message,
     to_core_messages,
 )
 
-__all__ = ["Model", "ModelConfig", "Pipeline", "Tokenizer"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Pipeline"]
 
 _DEMO_MODEL = "chatglm3-demo-q8_0.gguf"
-
-Messages = str | MessageLike | Iterable[MessageLike]
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What a model is.
-
-    Attributes
-    ----------
-    model_type
-        The family, such as ``"chatglm3"``.
-    name
-        What the file calls itself; may be empty.
-    vocab_size, hidden_size, num_layers, num_heads, num_kv_heads, head_dim, ffn_size
-        Sizes of the network.
-    max_length
-        The most tokens (prompt and answer) that the model can hold.
-    eos_token_ids
-        Every token that ends a generation.
-    """
-
-    model_type: str
-    name: str
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    ffn_size: int
-    max_length: int
-    eos_token_ids: tuple[int, ...]
-
-
-class Tokenizer:
-    """Text to token ids and back; `Pipeline.tokenizer`.
-
-    Examples
-    --------
-    >>> from chatglm_cpp import Pipeline
-    >>> tokenizer = Pipeline().tokenizer
-    >>> tokenizer.decode(tokenizer.encode("hello"))
-    'hello'
-    """
-
-    def __init__(self, core: _core.Pipeline) -> None:
-        self._core = core
-        self._tokenizer = core.tokenizer
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of token ids that have a meaning."""
-        return self._tokenizer.vocab_size
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Turn text into token ids.
-
-        Parameters
-        ----------
-        text
-            Any text. What looks like a special token in it stays text.
-        add_special_tokens
-            Put before it what the family puts before raw text (``[gMASK] sop``).
-        """
-        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
-
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Turn token ids into text.
-
-        Parameters
-        ----------
-        ids
-            Token ids. Those that have no meaning give no text.
-        skip_special_tokens
-            Leave special tokens out, instead of writing their names.
-        """
-        return self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
-
-    def apply_chat_template(self, messages: Messages) -> list[int]:
-        r"""Turn a conversation into the whole prompt; what the model says next is the answer.
-
-        Raises
-        ------
-        InvalidArgumentError
-            There is no message, or one of an unknown role.
-        UnsupportedModelError
-            The model is a base model, which knows no conversation.
-
-        Examples
-        --------
-        >>> from chatglm_cpp import Pipeline
-        >>> tokenizer = Pipeline().tokenizer
-        >>> ids = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}])
-        >>> tokenizer.decode(ids, skip_special_tokens=False)
-        '[gMASK]sop<|user|> \n hello<|assistant|>'
-        """
-        chat_format = self._core.chat_format
-        if chat_format is None:
-            raise UnsupportedModelError("this is a base model, which knows no conversation")
-        return chat_format.encode(to_core_messages(messages))
-
-
-class Model:
-    """The network itself; `Pipeline.model`."""
-
-    def __init__(self, core: _core.Pipeline) -> None:
-        self._core = core
-
-    @property
-    def config(self) -> ModelConfig:
-        """What the model is."""
-        config = self._core.config
-        return ModelConfig(
-            model_type=self._core.model_type,
-            name=config.name,
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            num_layers=config.num_layers,
-            num_heads=config.num_heads,
-            num_kv_heads=config.num_kv_heads,
-            head_dim=config.head_dim,
-            ffn_size=config.ffn_size,
-            max_length=config.max_length,
-            eos_token_ids=tuple(self._core.tokenizer.eos_ids),
-        )
-
-    def logits(self, input_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Compute the scores of every possible next token, after each token of a text.
-
-        Parameters
-        ----------
-        input_ids
-            Token ids, at least one.
-
-        Returns
-        -------
-        ndarray
-            float32, shape ``(len(input_ids), vocab_size)``: row ``i`` belongs to the token that
-            follows ``input_ids[: i + 1]``.
-
-        Raises
-        ------
-        InvalidArgumentError
-            There is no id, or one outside the vocabulary.
-        ContextLengthError
-            There are more ids than the model can hold.
-
-        Examples
-        --------
-        >>> from chatglm_cpp import Pipeline
-        >>> pipeline = Pipeline()
-        >>> ids = pipeline.tokenizer.encode("hello")
-        >>> pipeline.model.logits(ids).shape == (len(ids), pipeline.model.config.vocab_size)
-        True
-        """
-        return self._core.logits(input_ids)
 
 
 class Pipeline:
@@ -249,10 +90,10 @@ class Pipeline:
         self._core = _core.Pipeline(
             _model_file(model_path, dtype),
             device=device,
-            num_threads=_limit("num_threads", num_threads),
+            num_threads=checked_limit("num_threads", num_threads),
             kv_dtype=kv_dtype,
-            kv_cache_bytes=_limit("kv_cache_bytes", kv_cache_bytes),
-            max_length=_limit("max_length", max_length),
+            kv_cache_bytes=checked_limit("kv_cache_bytes", kv_cache_bytes),
+            max_length=checked_limit("max_length", max_length),
         )
         self.tokenizer = Tokenizer(self._core)
         self.model = Model(self._core)
@@ -272,43 +113,31 @@ class Pipeline:
         self,
         messages: Messages,
         *,
-        max_length: int | None = ...,
-        max_new_tokens: int | None = ...,
-        max_context_length: int | None = ...,
-        do_sample: bool = ...,
-        top_k: int | None = ...,
-        top_p: float | None = ...,
-        temperature: float | None = ...,
-        repetition_penalty: float | None = ...,
-        min_p: float | None = ...,
-        seed: int | None = ...,
-        stop: str | Sequence[str] | None = ...,
-        bad_words_ids: Sequence[Sequence[int]] | None = ...,
         stream: Literal[False] = ...,
         logprobs: bool = ...,
         top_logprobs: int = ...,
+        **options: Unpack[Options],
     ) -> ChatMessage: ...
     @overload
     def chat(
         self,
         messages: Messages,
         *,
-        max_length: int | None = ...,
-        max_new_tokens: int | None = ...,
-        max_context_length: int | None = ...,
-        do_sample: bool = ...,
-        top_k: int | None = ...,
-        top_p: float | None = ...,
-        temperature: float | None = ...,
-        repetition_penalty: float | None = ...,
-        min_p: float | None = ...,
-        seed: int | None = ...,
-        stop: str | Sequence[str] | None = ...,
-        bad_words_ids: Sequence[Sequence[int]] | None = ...,
         stream: Literal[True],
         logprobs: bool = ...,
         top_logprobs: int = ...,
+        **options: Unpack[Options],
     ) -> ChatStream: ...
+    @overload
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        stream: bool,
+        logprobs: bool = ...,
+        top_logprobs: int = ...,
+        **options: Unpack[Options],
+    ) -> ChatMessage | ChatStream: ...
     def chat(
         self,
         messages: Messages,
@@ -334,9 +163,9 @@ class Pipeline:
         Parameters
         ----------
         messages
-            The conversation so far, oldest message first: `ChatMessage` objects or dicts; or one str,
-            what the user says. Append the returned message to a list to keep the conversation going:
-            what was computed for its beginning is used again.
+            The conversation so far, oldest message first: `ChatMessage` objects or dicts; or one
+            str, what the user says. Append the returned message to a list to keep the conversation
+            going: what was computed for its beginning is used again.
         max_length
             The most tokens of prompt and answer together; by default the pipeline's.
         max_new_tokens
@@ -407,7 +236,8 @@ class Pipeline:
             )
         if top_logprobs and not logprobs:
             raise InvalidArgumentError("top_logprobs needs logprobs=True")
-        options = self._options(
+        options = core_options(
+            self._core.default_sampling,
             max_length=max_length,
             max_new_tokens=max_new_tokens,
             max_context_length=max_context_length,
@@ -420,7 +250,7 @@ class Pipeline:
             seed=seed,
             stop=stop,
             bad_words_ids=bad_words_ids,
-            top_logprobs=_count("top_logprobs", top_logprobs) if logprobs else -1,
+            top_logprobs=checked_count("top_logprobs", top_logprobs) if logprobs else -1,
         )
         generation = self._core.chat(to_core_messages(messages), options)
         answer = ChatStream(generation, logprobs=logprobs, top_logprobs=top_logprobs > 0)
@@ -428,42 +258,16 @@ class Pipeline:
 
     @overload
     def generate(
-        self,
-        prompt: str,
-        *,
-        max_length: int | None = ...,
-        max_new_tokens: int | None = ...,
-        max_context_length: int | None = ...,
-        do_sample: bool = ...,
-        top_k: int | None = ...,
-        top_p: float | None = ...,
-        temperature: float | None = ...,
-        repetition_penalty: float | None = ...,
-        min_p: float | None = ...,
-        seed: int | None = ...,
-        stop: str | Sequence[str] | None = ...,
-        bad_words_ids: Sequence[Sequence[int]] | None = ...,
-        stream: Literal[False] = ...,
+        self, prompt: str, *, stream: Literal[False] = ..., **options: Unpack[Options]
     ) -> str: ...
     @overload
     def generate(
-        self,
-        prompt: str,
-        *,
-        max_length: int | None = ...,
-        max_new_tokens: int | None = ...,
-        max_context_length: int | None = ...,
-        do_sample: bool = ...,
-        top_k: int | None = ...,
-        top_p: float | None = ...,
-        temperature: float | None = ...,
-        repetition_penalty: float | None = ...,
-        min_p: float | None = ...,
-        seed: int | None = ...,
-        stop: str | Sequence[str] | None = ...,
-        bad_words_ids: Sequence[Sequence[int]] | None = ...,
-        stream: Literal[True],
+        self, prompt: str, *, stream: Literal[True], **options: Unpack[Options]
     ) -> TextStream: ...
+    @overload
+    def generate(
+        self, prompt: str, *, stream: bool, **options: Unpack[Options]
+    ) -> str | TextStream: ...
     def generate(
         self,
         prompt: str,
@@ -511,7 +315,8 @@ class Pipeline:
         >>> text == pipeline.generate("Once upon a time", max_new_tokens=8, seed=1)
         True
         """
-        options = self._options(
+        options = core_options(
+            self._core.default_sampling,
             max_length=max_length,
             max_new_tokens=max_new_tokens,
             max_context_length=max_context_length,
@@ -549,74 +354,6 @@ class Pipeline:
         ids = [token_id for delta in deltas for token_id in delta.token_ids]
         text = "".join(delta.content for delta in deltas)
         return from_core_message(self._core.read_answer(ids, text))
-
-    def _options(
-        self,
-        *,
-        max_length: int | None,
-        max_new_tokens: int | None,
-        max_context_length: int | None,
-        do_sample: bool,
-        top_k: int | None,
-        top_p: float | None,
-        temperature: float | None,
-        repetition_penalty: float | None,
-        min_p: float | None,
-        seed: int | None,
-        stop: str | Sequence[str] | None,
-        bad_words_ids: Sequence[Sequence[int]] | None,
-        top_logprobs: int,
-    ) -> _core.GenerationOptions:
-        default = self._core.default_sampling
-        sampling = _core.SamplingParams(
-            do_sample=bool(do_sample),
-            temperature=_number("temperature", temperature, default.temperature),
-            top_k=default.top_k if top_k is None else _count("top_k", top_k),
-            top_p=_number("top_p", top_p, default.top_p),
-            min_p=_number("min_p", min_p, default.min_p),
-            repetition_penalty=_number(
-                "repetition_penalty", repetition_penalty, default.repetition_penalty
-            ),
-            seed=secrets.randbits(63) if seed is None else _count("seed", seed, 2**64 - 1),
-            top_logprobs=top_logprobs,
-            bad_words_ids=[
-                [_count("bad_words_ids", token_id) for token_id in word]
-                for word in bad_words_ids or []
-            ],
-        )
-        return _core.GenerationOptions(
-            sampling=sampling,
-            max_length=_limit("max_length", max_length),
-            max_new_tokens=_limit("max_new_tokens", max_new_tokens),
-            max_context_length=_limit("max_context_length", max_context_length),
-            stop=[
-                checked_text(text, "stop")
-                for text in ([stop] if isinstance(stop, str) else stop or [])
-            ],
-        )
-
-
-def _count(name: str, value: int, most: int = 2**31 - 1) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InvalidArgumentError(f"{name} is a whole number, found {value!r}") from None
-    if not 0 <= number <= most:
-        raise InvalidArgumentError(f"{name} is from 0 to {most}, found {number}")
-    return number
-
-
-def _limit(name: str, value: int | None) -> int | None:
-    return None if value is None else _count(name, value, sys.maxsize)
-
-
-def _number(name: str, value: float | None, default: float) -> float:
-    if value is None:
-        return default
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise InvalidArgumentError(f"{name} is a number, found {value!r}") from None
 
 
 def _model_file(model_path: str | os.PathLike[str] | None, dtype: str | None) -> Path:

@@ -21,6 +21,7 @@ __all__ = [
     "DeltaMessage",
     "FunctionMessage",
     "MessageLike",
+    "Messages",
     "ToolCallMessage",
     "TopLogprob",
 ]
@@ -149,6 +150,7 @@ class DeltaMessage:
 
 
 MessageLike = ChatMessage | Mapping[str, Any]
+Messages = str | MessageLike | Iterable[MessageLike]
 
 
 def checked_text(text: Any, where: str) -> str:
@@ -164,7 +166,7 @@ def checked_text(text: Any, where: str) -> str:
     return text
 
 
-def to_core_messages(messages: str | MessageLike | Iterable[MessageLike]) -> list[_core.Message]:
+def to_core_messages(messages: Messages) -> list[_core.Message]:
     """Bring every accepted form of a conversation into the core's form."""
     if isinstance(messages, str):
         messages = [ChatMessage(role=ChatMessage.ROLE_USER, content=messages)]

@@ -60,7 +60,7 @@ def load_model(
     scores += [0.0] * (len(pieces) - size)
     types += [CONTROL] * len(names) + [UNUSED] * (len(pieces) - size - len(names))
     # Whether the model puts a space before a text is not in the Python API; a text shows it.
-    dummy_prefix = reference.decode_pieces(["\u2581x"]) == "x"
+    dummy_prefix = reference.encode("x", out_type=str)[0].startswith("\u2581")
     tokenizer = _core.Tokenizer(
         pieces, scores, types, add_space_prefix=dummy_prefix, eos_ids=[reference.eos_id()]
     )

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from chatglm_cpp.convert import MODEL_TYPES, ConversionError, Options, UnsupportedCheckpointError
 from chatglm_cpp.convert.archs import plan_model
 from chatglm_cpp.convert.folder import ModelFolder
 from chatglm_cpp.convert.plan import Plan
-
 from chatglm_cpp.exceptions import ChatGLMError, UnsupportedModelError
 from tiny_checkpoint import TinyModel, write_folder, write_sentencepiece
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from chatglm_cpp.convert import ConversionError, UnsupportedCheckpointError
 from chatglm_cpp.convert.checkpoint import open_checkpoint
 from chatglm_cpp.convert.checkpoint.pickle_machine import read_state_dict
 from chatglm_cpp.convert.checkpoint.safetensors import read_safetensors
 from chatglm_cpp.convert.checkpoint.tensor import SourceTensor, to_float32
 from chatglm_cpp.convert.checkpoint.torch_bin import read_torch_bin
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tiny_checkpoint import (
     Tensors,
     TinyModel,
@@ -349,6 +349,13 @@ class TestShards:
     def test_complete(self, folder: Path) -> None:
         assert len(open_checkpoint(folder)) == 18
 
+    def test_files_of_other_names(self, folder: Path) -> None:
+        index = self.index(folder)
+        index.write_text(index.read_text(encoding="utf-8").replace("-of-00002", ""))
+        for path in folder.glob("*-of-00002.*"):
+            path.rename(folder / path.name.replace("-of-00002", ""))
+        assert len(open_checkpoint(folder)) == 18
+
     def test_without_an_index(self, folder: Path) -> None:
         self.index(folder).unlink()
         assert len(open_checkpoint(folder)) == 18
@@ -367,7 +374,7 @@ class TestShards:
     def test_all_files_missing(self, folder: Path) -> None:
         for path in folder.glob("*-of-*"):
             path.unlink()
-        with pytest.raises(ConversionError, match="none of the files it lists"):
+        with pytest.raises(ConversionError, match=r"none of the files it lists"):
             open_checkpoint(folder)
 
     def test_a_tensor_that_is_not_there(self, folder: Path) -> None:

@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from chatglm_cpp.convert import ConversionError, UnsupportedCheckpointError
-from chatglm_cpp.convert.protobuf import WireFormatError, iter_fields
-from chatglm_cpp.convert.tokenizer import PieceType, read_sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatglm_cpp.convert import ConversionError, UnsupportedCheckpointError
+from chatglm_cpp.convert.protobuf import WireFormatError, iter_fields
+from chatglm_cpp.convert.tokenizer import PieceType, read_sentencepiece
 from tiny_checkpoint import field_bytes, sentencepiece_model, sentencepiece_pieces
 
 

@@ -45,7 +45,8 @@ def rows(name: str, file: str) -> list[dict[str, Any]]:
 def test_texts(named_model: tuple[str, Model]) -> None:
     name, model = named_model
     cases = rows(name, "texts.jsonl")
-    assert len(cases) == 161
+    # tiny_chatglm2 has the same tokenizer as tiny_chatglm3, and no texts of its own.
+    assert len(cases) == (0 if name == "tiny_chatglm2" else 161)
     for case in cases:
         assert model.tokenizer.encode(case["text"], add_special_tokens=False) == case["ids"], case
         decoded = model.tokenizer.decode(case["ids"], skip_special_tokens=False)

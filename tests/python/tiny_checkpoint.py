@@ -65,13 +65,19 @@ class TinyModel:
             **self.extra,
         }
 
-    def weights(self, seed: int, dtype: str = "F16") -> Tensors:
-        """Weights scaled such that scores and logits spread as in a trained model."""
+    def weights(self, seed: int | None, dtype: str = "F16") -> Tensors:
+        """Weights scaled such that scores and logits spread as in a trained model.
+
+        Without a seed all of a tensor is the same number, which is quick for a large one.
+        """
         rng = np.random.default_rng(seed)
         tensors: Tensors = {}
 
         def add(name: str, shape: tuple[int, ...], scale: float, offset: float = 0.0) -> None:
-            values = (rng.standard_normal(shape) * scale + offset).astype(np.float32)
+            if seed is None:
+                values = np.full(shape, scale, np.float32)
+            else:
+                values = (rng.standard_normal(shape) * scale + offset).astype(np.float32)
             tensors[f"transformer.{name}"] = (dtype, encode(values, dtype))
 
         hidden, ffn = self.hidden_size, self.ffn_hidden_size

@@ -12,11 +12,13 @@
 //   kQuantRows, kQuantPanels      the tiles for many rows and for one row
 //   kGroup                        1 or 4
 //   kQ8Flip                       xor of every packed q8_0 byte: 0x80 stores w + 128, unsigned
-//   dot_q8_0<kRows>(w, x, x_stride, sums, dots)
+//   dot_q8_0<kRows>(w, x, x_stride, excess, dots)
 //   dot_q4_0<kRows>(...)          the sums of one block: w the block's packed bytes, x the first
 //   row's
 //                                 quants, sums[kRows] their sums, dots[kRows] the results as F32
 #pragma once
+
+#include <type_traits>
 
 #include "kernels/cpu/body_common.h"
 
@@ -25,21 +27,23 @@ namespace chatglm::kernels {
 template <class V>
 struct Q8_0Weights {
   static constexpr int64_t kQuantBytes = 32;
-  static constexpr uint8_t kFlip = V::kQ8Flip;
+  static constexpr uint32_t kFlip = V::kQ8Flip;
+  static constexpr float kOffset = V::kQ8Offset;
   template <int kRows>
-  static void dot(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* sums,
+  static void dot(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* excess,
                   typename V::F32* dots) {
-    V::template dot_q8_0<kRows>(w, x, x_stride, sums, dots);
+    V::template dot_q8_0<kRows>(w, x, x_stride, excess, dots);
   }
 };
 template <class V>
 struct Q4_0Weights {
   static constexpr int64_t kQuantBytes = 16;
-  static constexpr uint8_t kFlip = 0;
+  static constexpr uint32_t kFlip = 0;
+  static constexpr float kOffset = V::kQ4Offset;
   template <int kRows>
-  static void dot(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* sums,
+  static void dot(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* excess,
                   typename V::F32* dots) {
-    V::template dot_q4_0<kRows>(w, x, x_stride, sums, dots);
+    V::template dot_q4_0<kRows>(w, x, x_stride, excess, dots);
   }
 };
 
@@ -49,7 +53,10 @@ struct QuantLinear {
   static constexpr int64_t kPanelRows = V::kLanes;
   static constexpr int64_t kBlock = 32;
   static constexpr int64_t kScaleBytes = 2;
-  static constexpr int64_t kBlockBytes = kScaleBytes + Weights::kQuantBytes;      // as stored
+  static constexpr int64_t kBlockBytes = kScaleBytes + Weights::kQuantBytes;  // as stored
+  using Group = std::conditional_t<V::kGroup == 4, uint32_t, uint8_t>;
+  static_assert(sizeof(Group) == V::kGroup);
+  static constexpr uint32_t kGroupFlip = Weights::kFlip * 0x01010101U;
   static constexpr int64_t kPanelBlockBytes = kPanelRows * Weights::kQuantBytes;  // quants, packed
 
   static int64_t panel_bytes(int64_t k) {
@@ -62,16 +69,17 @@ struct QuantLinear {
     for (int64_t panel = begin; panel < end; ++panel) {
       std::byte* scales = packed + panel * panel_bytes(k);
       std::memset(scales, 0, static_cast<std::size_t>(panel_bytes(k)));
-      auto* quants = reinterpret_cast<uint8_t*>(scales + scales_bytes(k));
+      std::byte* quants = scales + scales_bytes(k);
       for (int64_t r = 0; r < kPanelRows && panel * kPanelRows + r < n; ++r) {
         const std::byte* source = weights + (panel * kPanelRows + r) * blocks * kBlockBytes;
         for (int64_t b = 0; b < blocks; ++b, source += kBlockBytes) {
           std::memcpy(scales + (b * kPanelRows + r) * kScaleBytes, source, kScaleBytes);
-          const auto* stored = reinterpret_cast<const uint8_t*>(source + kScaleBytes);
-          uint8_t* block = quants + b * kPanelBlockBytes + r * V::kGroup;
-          for (int64_t j = 0; j < Weights::kQuantBytes; ++j) {
-            block[j / V::kGroup * V::kGroup * kPanelRows + j % V::kGroup] =
-                static_cast<uint8_t>(stored[j] ^ Weights::kFlip);
+          std::byte* block = quants + b * kPanelBlockBytes + r * V::kGroup;
+          for (int64_t j = 0; j < Weights::kQuantBytes; j += V::kGroup) {
+            Group group;
+            std::memcpy(&group, source + kScaleBytes + j, sizeof(group));
+            group = static_cast<Group>(group ^ kGroupFlip);
+            std::memcpy(block + j * kPanelRows, &group, sizeof(group));
           }
         }
       }
@@ -88,9 +96,9 @@ struct QuantLinear {
       std::byte* out = prepared + row * input_row_bytes(k);
       auto* quants = reinterpret_cast<int8_t*>(out);
       auto* scales = reinterpret_cast<float*>(out + k);
-      auto* sums = reinterpret_cast<int32_t*>(out + k + k / kBlock * 4);
+      auto* excess = reinterpret_cast<int32_t*>(out + k + k / kBlock * 4);
       for (int64_t b = 0; b < k / kBlock; ++b) {
-        prepare_block(x + row * k + b * kBlock, quants + b * kBlock, scales[b], sums[b]);
+        prepare_block(x + row * k + b * kBlock, quants + b * kBlock, scales[b], excess[b]);
       }
     }
   }
@@ -118,36 +126,30 @@ struct QuantLinear {
     return round_up<V>(k / kBlock * kPanelRows * kScaleBytes, 64);
   }
 
-  // Loops that every compiler vectorizes: they cost little and are the same on every ISA.
-  static void prepare_block(const float* x, int8_t* quants, float& scale, int32_t& sum) {
-    int32_t bits[kBlock];
-    std::memcpy(bits, x, sizeof(bits));
-    // The magnitudes' order is that of their bits, in which NaN is the largest: it is not lost.
-    int32_t largest_bits = 0;
-    for (int64_t i = 0; i < kBlock; ++i) {
-      const int32_t magnitude = bits[i] & 0x7fffffff;
-      largest_bits = magnitude > largest_bits ? magnitude : largest_bits;
+  static void prepare_block(const float* x, int8_t* quants, float& scale, int32_t& excess) {
+    // Zero, but NaN where any input is NaN or infinite: the maximum would lose it.
+    F32 poison = V::set(0.0F);
+    F32 largest_lanes = V::set(0.0F);
+    for (int64_t i = 0; i < kBlock; i += V::kLanes) {
+      const F32 value = V::load(x + i);
+      poison = V::fma(value, V::set(0.0F), poison);
+      largest_lanes = V::max(largest_lanes, V::max(value, V::sub(V::set(0.0F), value)));
     }
-    float largest;
-    std::memcpy(&largest, &largest_bits, sizeof(largest));
-    // Below this bound 127 / largest overflows: the block counts as zero. NaN and infinity come out
-    // in the scale.
+    const float largest = V::reduce_max(largest_lanes);
+    // Below this bound 127 / largest overflows: the block counts as zero.
     constexpr float kSmallest = 1e-35F;
-    const float inverse = largest > kSmallest ? 127.0F / largest : 0.0F;
-    scale = largest <= kSmallest ? 0.0F : largest / 127.0F;
+    const bool usable = largest > kSmallest;
+    const float inverse = usable ? 127.0F / largest : 0.0F;
+    scale = (usable ? largest / 127.0F : 0.0F) + V::reduce_add(poison);
 
-    // Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
-    constexpr float kRounder = 12582912.0F;
-    float rounded[kBlock];
-    for (int64_t i = 0; i < kBlock; ++i) rounded[i] = x[i] * inverse + kRounder;
-    std::memcpy(bits, rounded, sizeof(bits));
-    int32_t total = 0;
-    for (int64_t i = 0; i < kBlock; ++i) {
-      const auto quant = static_cast<int8_t>(bits[i]);
-      quants[i] = quant;
-      total += quant;
+    F32 sum = V::set(0.0F);
+    for (int64_t i = 0; i < kBlock; i += V::kLanes) {
+      const F32 quant = V::round(V::mul(V::load(x + i), V::set(inverse)));
+      V::store_i8(quants + i, quant);
+      sum = V::add(sum, quant);
     }
-    sum = total;
+    const float total = Weights::kOffset * V::reduce_add(sum);
+    excess = scale == scale ? static_cast<int32_t>(total) : 0;
   }
 
   template <int kRows>
@@ -168,7 +170,7 @@ struct QuantLinear {
     const int64_t x_stride = input_row_bytes(args.k);
     const auto* x = static_cast<const int8_t*>(args.x) + row * x_stride;
     const int8_t* x_scales = x + args.k;
-    const int8_t* x_sums = x_scales + 4 * blocks;
+    const int8_t* x_excess = x_scales + 4 * blocks;
     const int64_t panel_size = panel_bytes(args.k);
     const std::byte* scales = args.packed + panel * panel_size;
     const std::byte* quants = scales + scales_bytes(args.k);
@@ -181,11 +183,11 @@ struct QuantLinear {
     }
     for (int64_t b = 0; b < blocks; ++b) {
       float x_scale[kRows];
-      int32_t x_sum[kRows];
+      int32_t excess[kRows];
       CHATGLM_UNROLL
       for (int r = 0; r < kRows; ++r) {
         std::memcpy(&x_scale[r], x_scales + r * x_stride + 4 * b, 4);
-        std::memcpy(&x_sum[r], x_sums + r * x_stride + 4 * b, 4);
+        std::memcpy(&excess[r], x_excess + r * x_stride + 4 * b, 4);
       }
       CHATGLM_UNROLL
       for (int p = 0; p < kPanels; ++p) {
@@ -194,7 +196,7 @@ struct QuantLinear {
         const auto* w_scale =
             reinterpret_cast<const uint16_t*>(scales + p * panel_size) + b * kPanelRows;
         F32 dots[kRows];
-        Weights::template dot<kRows>(w, x + b * kBlock, x_stride, x_sum, dots);
+        Weights::template dot<kRows>(w, x + b * kBlock, x_stride, excess, dots);
         const F32 scale = V::load_f16(w_scale);
         CHATGLM_UNROLL
         for (int r = 0; r < kRows; ++r) {

@@ -59,12 +59,21 @@ struct Avx2 {
   static constexpr int kQuantRows = 4;
   static constexpr int kQuantPanels = 2;
   static constexpr int64_t kGroup = 4;
-  static constexpr uint8_t kQ8Flip = 0;
+  static constexpr uint32_t kQ8Flip = 0;
+  static constexpr float kQ8Offset = 0;
+  static constexpr float kQ4Offset = 8;
+
+  static void store_i8(int8_t* destination, F32 a) {
+    const __m256i wide = _mm256_cvtps_epi32(a);
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(destination), _mm_packs_epi16(words, words));
+  }
 
   // |w| * (x with the sign of w): the products of a pair stay below 2 * 128 * 127 < 2^15.
   template <int kRows>
-  static void dot_q8_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* /*sums*/,
-                       F32* dots) {
+  static void dot_q8_0(const uint8_t* w, const int8_t* x, int64_t x_stride,
+                       const int32_t* /*excess*/, F32* dots) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i sum[kRows];
     CHATGLM_UNROLL
@@ -84,10 +93,10 @@ struct Avx2 {
     for (int r = 0; r < kRows; ++r) dots[r] = _mm256_cvtepi32_ps(sum[r]);
   }
 
-  // Nibbles as they are, 0..15, and 8 * sum(x) less at the end: a block's 16-bit sums of 16
+  // Nibbles as they are, 0..15: a block's 16-bit sums of 16
   // products stay below 16 * 15 * 127 < 2^15.
   template <int kRows>
-  static void dot_q4_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* sums,
+  static void dot_q4_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* excess,
                        F32* dots) {
     const __m256i low_nibble = _mm256_set1_epi8(15);
     const __m256i ones = _mm256_set1_epi16(1);
@@ -108,7 +117,7 @@ struct Avx2 {
     CHATGLM_UNROLL
     for (int r = 0; r < kRows; ++r) {
       dots[r] = _mm256_cvtepi32_ps(
-          _mm256_sub_epi32(_mm256_madd_epi16(sum[r], ones), _mm256_set1_epi32(8 * sums[r])));
+          _mm256_sub_epi32(_mm256_madd_epi16(sum[r], ones), _mm256_set1_epi32(excess[r])));
     }
   }
 

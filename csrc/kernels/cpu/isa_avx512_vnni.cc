@@ -46,16 +46,22 @@ struct Avx512Vnni {
   static constexpr int kQuantRows = 8;
   static constexpr int kQuantPanels = 2;
   static constexpr int64_t kGroup = 4;
-  static constexpr uint8_t kQ8Flip = 0x80;
+  static constexpr uint32_t kQ8Flip = 0x80;
+  static constexpr float kQ8Offset = 128;
+  static constexpr float kQ4Offset = 8;
 
-  // vpdpbusd takes unsigned by signed: the weights are stored as w + 128, and 128 * sum(x) is taken
-  // off at the start.
+  static void store_i8(int8_t* destination, F32 a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(destination),
+                     _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
+  }
+
+  // vpdpbusd takes unsigned by signed: the weights are stored as w + 128.
   template <int kRows>
-  static void dot_q8_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* sums,
+  static void dot_q8_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* excess,
                        F32* dots) {
     __m512i sum[kRows];
     CHATGLM_UNROLL
-    for (int r = 0; r < kRows; ++r) sum[r] = _mm512_set1_epi32(-128 * sums[r]);
+    for (int r = 0; r < kRows; ++r) sum[r] = _mm512_set1_epi32(-excess[r]);
     CHATGLM_UNROLL
     for (int g = 0; g < 8; ++g) {
       const __m512i weights = load_bytes(w + 64 * g);
@@ -68,14 +74,14 @@ struct Avx512Vnni {
     for (int r = 0; r < kRows; ++r) dots[r] = _mm512_cvtepi32_ps(sum[r]);
   }
 
-  // The same with nibbles, stored as w + 8.
+  // Nibbles are unsigned as they are.
   template <int kRows>
-  static void dot_q4_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* sums,
+  static void dot_q4_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* excess,
                        F32* dots) {
     const __m512i low_nibble = _mm512_set1_epi8(15);
     __m512i sum[kRows];
     CHATGLM_UNROLL
-    for (int r = 0; r < kRows; ++r) sum[r] = _mm512_set1_epi32(-8 * sums[r]);
+    for (int r = 0; r < kRows; ++r) sum[r] = _mm512_set1_epi32(-excess[r]);
     CHATGLM_UNROLL
     for (int g = 0; g < 4; ++g) {
       const __m512i bytes = load_bytes(w + 64 * g);

@@ -71,10 +71,11 @@ struct Generic {
   static F32 load_f16(const uint16_t* source) {
     return map([&](int i) {
       // Exponent and mantissa moved into place, then the exponent bias corrected by a product,
-      // which normalizes subnormals too; infinity and NaN need their exponent filled.
+      // which normalizes subnormals too. Infinity and NaN (the carry of an exponent of all ones)
+      // get their exponent filled. No branch: compilers vectorize it.
       const int32_t bits = source[i];
       const float magnitude = to_float((bits & 0x7fff) << 13) * 0x1p112F;
-      const int32_t special = (bits & 0x7c00) == 0x7c00 ? 0x7f800000 : 0;
+      const int32_t special = -(((bits & 0x7c00) + 0x0400) >> 15) & 0x7f800000;
       return to_float(from_float_bits(magnitude) | special | ((bits & 0x8000) << 16));
     });
   }
@@ -90,54 +91,83 @@ struct Generic {
   static constexpr int kQuantRows = 4;
   static constexpr int kQuantPanels = 1;
   static constexpr int64_t kGroup = 1;
-  static constexpr uint8_t kQ8Flip = 0;
+  static constexpr uint32_t kQ8Flip = 0;
+  static constexpr float kQ8Offset = 8;
+  static constexpr float kQ4Offset = 0;
 
-  // A product fits 16 bits (128 * 127 < 2^15), two do: 2 * 128 * 127 < 2^15.
-  template <int kRows>
-  static void dot_q8_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* /*sums*/,
-                       F32* dots) {
-    int16_t wide[32][kLanes];
-    for (int j = 0; j < 32; ++j) {
-      for (int i = 0; i < kLanes; ++i) wide[j][i] = static_cast<int8_t>(w[j * kLanes + i]);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      int32_t sum[kLanes] = {};
-      for (int j = 0; j < 32; j += 2) {
-        const int16_t x0 = x[r * x_stride + j], x1 = x[r * x_stride + j + 1];
-        for (int i = 0; i < kLanes; ++i) {
-          sum[i] += static_cast<int16_t>(wide[j][i] * x0 + wide[j + 1][i] * x1);
-        }
-      }
-      dots[r] = map([&](int i) { return static_cast<float>(sum[i]); });
+  static void store_i8(int8_t* destination, const F32& a) {
+    for (int i = 0; i < kLanes; ++i) {
+      destination[i] = static_cast<int8_t>(from_float_bits(a.lane[i] + kRounder));
     }
   }
 
-  // With 8 taken off, the sum of a whole block fits 16 bits: 32 * 8 * 127 < 2^15.
+  // A byte is 16 * its upper nibble + its lower one, each summed in 16 bits of its own. With 8
+  // taken off the lower nibble (kQ8Offset), a block's sum fits: 32 * 8 * 127 < 2^15.
   template <int kRows>
-  static void dot_q4_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* /*sums*/,
+  static void dot_q8_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* excess,
                        F32* dots) {
-    int16_t wide[32][kLanes];
-    for (int j = 0; j < 16; ++j) {
+    I16 upper[32], lower[32];
+    for (int j = 0; j < 32; ++j) {
       for (int i = 0; i < kLanes; ++i) {
-        const int byte = w[j * kLanes + i];
-        wide[j][i] = static_cast<int16_t>((byte & 15) - 8);
-        wide[j + 16][i] = static_cast<int16_t>((byte >> 4) - 8);
+        const int byte = static_cast<int8_t>(w[j * kLanes + i]);
+        upper[j][i] = static_cast<int16_t>(byte >> 4);
+        lower[j][i] = static_cast<int16_t>((byte & 15) - 8);
       }
     }
     for (int r = 0; r < kRows; ++r) {
-      int16_t sum[kLanes] = {};
-      for (int j = 0; j < 32; ++j) {
-        const int16_t input = x[r * x_stride + j];
-        for (int i = 0; i < kLanes; ++i) {
-          sum[i] = static_cast<int16_t>(sum[i] + wide[j][i] * input);
-        }
+      const I16 upper_sum = block_sum(upper, x + r * x_stride);
+      const I16 lower_sum = block_sum(lower, x + r * x_stride);
+      dots[r] = map(
+          [&](int i) { return static_cast<float>(16 * upper_sum[i] + lower_sum[i] + excess[r]); });
+    }
+  }
+
+  // With 8 taken off, a block's sum fits 16 bits.
+  template <int kRows>
+  static void dot_q4_0(const uint8_t* w, const int8_t* x, int64_t x_stride,
+                       const int32_t* /*excess*/, F32* dots) {
+    I16 nibbles[32];
+    for (int j = 0; j < 16; ++j) {
+      for (int i = 0; i < kLanes; ++i) {
+        const int byte = w[j * kLanes + i];
+        nibbles[j][i] = static_cast<int16_t>((byte & 15) - 8);
+        nibbles[j + 16][i] = static_cast<int16_t>((byte >> 4) - 8);
       }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const I16 sum = block_sum(nibbles, x + r * x_stride);
       dots[r] = map([&](int i) { return static_cast<float>(sum[i]); });
     }
   }
 
  private:
   static constexpr float kRounder = 12582912.0F;
+
+  // 8 integers of 16 bits. Loops over an array of them are not vectorized by GCC 12, so where the
+  // compiler has vectors of its own they are used.
+#if defined(__GNUC__)
+  using I16 = int16_t __attribute__((vector_size(2 * kLanes)));
+#else
+  struct I16 {
+    int16_t lane[kLanes];
+    int16_t& operator[](int i) { return lane[i]; }
+    int16_t operator[](int i) const { return lane[i]; }
+    friend I16 operator*(I16 a, int16_t b) {
+      for (int16_t& value : a.lane) value = static_cast<int16_t>(value * b);
+      return a;
+    }
+    friend I16 operator+(I16 a, const I16& b) {
+      for (int i = 0; i < kLanes; ++i) a.lane[i] = static_cast<int16_t>(a.lane[i] + b.lane[i]);
+      return a;
+    }
+  };
+#endif
+
+  static I16 block_sum(const I16* weights, const int8_t* x) {
+    I16 sum = {};
+    for (int j = 0; j < 32; ++j) sum = sum + weights[j] * static_cast<int16_t>(x[j]);
+    return sum;
+  }
 
   template <typename Function>
   static F32 map(const Function& lane) {

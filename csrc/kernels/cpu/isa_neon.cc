@@ -50,12 +50,21 @@ struct Neon {
   static constexpr int kQuantRows = 4;
   static constexpr int kQuantPanels = 4;
   static constexpr int64_t kGroup = 4;
-  static constexpr uint8_t kQ8Flip = 0;
+  static constexpr uint32_t kQ8Flip = 0;
+  static constexpr float kQ8Offset = 0;
+  static constexpr float kQ4Offset = 8;
+
+  static void store_i8(int8_t* destination, F32 a) {
+    const int16x4_t words = vmovn_s32(vcvtq_s32_f32(a));
+    const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
+    const int32_t four = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
+    std::memcpy(destination, &four, sizeof(four));
+  }
 
   // Two products to a 16-bit sum (2 * 128 * 127 < 2^15), then pairwise into 32 bits.
   template <int kRows>
-  static void dot_q8_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* /*sums*/,
-                       F32* dots) {
+  static void dot_q8_0(const uint8_t* w, const int8_t* x, int64_t x_stride,
+                       const int32_t* /*excess*/, F32* dots) {
     int32x4_t rows01[kRows], rows23[kRows];  // two sums for each of two weight rows
     CHATGLM_UNROLL
     for (int r = 0; r < kRows; ++r) rows01[r] = rows23[r] = vdupq_n_s32(0);
@@ -77,10 +86,10 @@ struct Neon {
     for (int r = 0; r < kRows; ++r) dots[r] = vcvtq_f32_s32(vpaddq_s32(rows01[r], rows23[r]));
   }
 
-  // Nibbles as they are, 0..15, and 8 * sum(x) less at the end: a block's 16-bit sums of 8 products
+  // Nibbles as they are, 0..15: a block's 16-bit sums of 8 products
   // stay below 8 * 15 * 127 < 2^15.
   template <int kRows>
-  static void dot_q4_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* sums,
+  static void dot_q4_0(const uint8_t* w, const int8_t* x, int64_t x_stride, const int32_t* excess,
                        F32* dots) {
     int16x8_t rows01[kRows], rows23[kRows];
     CHATGLM_UNROLL
@@ -103,7 +112,7 @@ struct Neon {
     CHATGLM_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const int32x4_t sum = vpaddq_s32(vpaddlq_s16(rows01[r]), vpaddlq_s16(rows23[r]));
-      dots[r] = vcvtq_f32_s32(vsubq_s32(sum, vdupq_n_s32(8 * sums[r])));
+      dots[r] = vcvtq_f32_s32(vsubq_s32(sum, vdupq_n_s32(excess[r])));
     }
   }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from . import (
@@ -53,6 +55,12 @@ TOPICS: list[tuple[float, Topic]] = [
     (0.4, stories.tell),
     (0.5, tools.without_tool),
 ]
+# Added in the "dense" mix, where copying is to be learnt first.
+COPYING_TOPICS: list[tuple[float, Topic]] = [
+    (3.0, recall.memory_pair),
+    (3.0, recall.echo),
+    (2.0, recall.reading),
+]
 # What may be asked while tools are offered, without any doubt that no tool is needed.
 TOPICS_BESIDE_TOOLS: list[tuple[float, Topic]] = [
     (3.0, smalltalk.intent),
@@ -100,10 +108,15 @@ def _opening(rng: Random) -> Exchange:
     ]
 
 
-def chat(rng: Random, exchanges: int, memory_count: int) -> Exchange:
+def chat(
+    rng: Random,
+    exchanges: int,
+    memory_count: int,
+    topics: Sequence[tuple[float, Topic]] = TOPICS,
+) -> Exchange:
     """A conversation over several topics, with memories told at some point and asked for later."""
     conversation = _opening(rng)
-    parts: list[Exchange] = [weighted(rng, TOPICS) for _ in range(exchanges)]
+    parts: list[Exchange] = [weighted(rng, topics) for _ in range(exchanges)]
     for memory in recall.memories(rng, memory_count):
         told = rng.randrange(len(parts) + 1)
         parts.insert(told, memory.statement)
@@ -146,15 +159,38 @@ def interpreter_chat(rng: Random) -> Exchange:
     return conversation
 
 
-def conversation(rng: Random) -> Exchange:
-    """One training conversation."""
-    kind = rng.random()
-    if kind < 0.42:
-        return chat(rng, rng.randint(1, 3), 0)
-    if kind < 0.68:
-        return chat(rng, rng.randint(1, 7), rng.randint(1, 2))
-    if kind < 0.74:
-        return chat(rng, rng.randint(18, 34), rng.randint(3, 7))
-    if kind < 0.91:
-        return tool_chat(rng)
-    return interpreter_chat(rng)
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the kinds of conversation; the rest of the samples is plain text."""
+
+    short_chat: float
+    memory_chat: float
+    long_chat: float
+    tools: float
+    interpreter: float
+    topics: list[tuple[float, Topic]]
+
+
+# "dense" has few tokens that teach nothing (tool listings) and much that must be copied: it brings
+# a young model to copying sooner. "full" is what the finished model should be able to do.
+MIXES = {
+    "full": Mix(0.39, 0.24, 0.06, 0.16, 0.08, TOPICS),
+    "dense": Mix(0.45, 0.34, 0.01, 0.08, 0.09, [*TOPICS, *COPYING_TOPICS]),
+}
+
+
+def conversation(rng: Random, mix: Mix) -> Exchange | None:
+    """One training conversation, or nothing where the mix wants plain text."""
+    kinds: list[tuple[float, Callable[[], Exchange]]] = [
+        (mix.short_chat, lambda: chat(rng, rng.randint(1, 3), 0, mix.topics)),
+        (mix.memory_chat, lambda: chat(rng, rng.randint(1, 7), rng.randint(1, 2), mix.topics)),
+        (mix.long_chat, lambda: chat(rng, rng.randint(18, 34), rng.randint(3, 7), mix.topics)),
+        (mix.tools, lambda: tool_chat(rng)),
+        (mix.interpreter, lambda: interpreter_chat(rng)),
+    ]
+    draw = rng.random()
+    for share, make in kinds:
+        draw -= share
+        if draw < 0:
+            return make()
+    return None

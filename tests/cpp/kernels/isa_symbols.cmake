@@ -1,0 +1,32 @@
+# Checks that no object file compiled for one instruction set holds a symbol that the linker could take
+# for the rest of the program: weak (inline functions, templates) or global other than its own table.
+# A stray one would run AVX-512 code on a CPU without it.
+#   cmake -DNM=nm "-DOBJECTS=a.o;b.o" -P isa_symbols.cmake
+set(checked 0)
+foreach(object IN LISTS OBJECTS)
+  if(NOT object MATCHES "/isa_[a-z0-9_]+\\.cc\\.o(bj)?$")
+    continue()
+  endif()
+  execute_process(COMMAND "${NM}" --defined-only --extern-only "${object}"
+    OUTPUT_VARIABLE symbols RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${NM} cannot read ${object}")
+  endif()
+  string(REGEX MATCHALL "[^\n]+" lines "${symbols}")
+  set(tables 0)
+  foreach(line IN LISTS lines)
+    if(line MATCHES " [A-Z] _?_ZN7chatglm7kernels[0-9]+k[A-Za-z0-9]+KernelsE$")
+      math(EXPR tables "${tables} + 1")
+    else()
+      message(SEND_ERROR "${object} exports more than its kernel table: ${line}")
+    endif()
+  endforeach()
+  if(NOT tables EQUAL 1)
+    message(SEND_ERROR "${object} exports ${tables} kernel tables instead of 1")
+  endif()
+  math(EXPR checked "${checked} + 1")
+endforeach()
+if(checked EQUAL 0)
+  message(FATAL_ERROR "No isa_*.cc object among: ${OBJECTS}")
+endif()
+message(STATUS "${checked} objects checked")

@@ -1,0 +1,175 @@
+"""One file, two runtimes: our files in llama.cpp, and its converter's files here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chatglm_cpp import Pipeline
+from chatglm_cpp.convert import convert
+from llama_converter import write_llama_cpp_file
+from tiny_checkpoint import TinyModel, write_folder
+
+TEXTS = (
+    "你好",
+    "hello there, a tin hat",
+    "  two spaces  and\ttabs\nand lines\n\n",
+    "你好 the inn — née 😀 \u0000 end",
+    "<|user|> [gMASK] sop </s>",
+    "▁the",
+)
+GGML_TYPE_F32 = 0
+
+
+def open_in_llama_cpp(path: Path, context: int = 512) -> Any:
+    llama_cpp = pytest.importorskip("llama_cpp")
+    return llama_cpp.Llama(
+        model_path=str(path),
+        n_ctx=context,
+        n_batch=context,
+        n_threads=2,
+        logits_all=True,
+        type_k=GGML_TYPE_F32,
+        type_v=GGML_TYPE_F32,
+        verbose=False,
+    )
+
+
+def llama_logits(llama: Any, ids: list[int]) -> np.ndarray:
+    llama.reset()
+    llama.eval(ids)
+    return np.array(llama.scores[: len(ids)])
+
+
+def llama_greedy(llama: Any, prompt: list[int], count: int) -> list[int]:
+    llama.reset()
+    llama.eval(prompt)
+    ids: list[int] = []
+    while len(ids) < count:
+        ids.append(int(llama.scores[llama.n_tokens - 1].argmax()))
+        llama.eval(ids[-1:])
+    return ids
+
+
+def our_greedy(pipeline: Pipeline, prompt: list[int], count: int) -> list[int]:
+    ids: list[int] = []
+    while len(ids) < count:
+        ids.append(int(pipeline.model.logits(prompt + ids)[-1].argmax()))
+    return ids
+
+
+# Our files there.
+
+
+@pytest.mark.llama_cpp
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "q8_0", "q4_0"])
+@pytest.mark.parametrize("name", ["chatglm3-6b", "chatglm3-6b-32k", "chatglm2-6b-32k", "codegeex2"])
+def test_the_same_file_gives_the_same(tmp_path: Path, name: str, dtype: str) -> None:
+    model = TinyModel(
+        name=name,
+        hidden_size=128,
+        num_attention_heads=4,
+        multi_query_group_num=2,
+        rope_ratio=50 if "32k" in name else 1,
+    )
+    folder = write_folder(tmp_path / "x", model, model.weights(seed=21))
+    path = convert(folder, tmp_path / "x.gguf", dtype, progress=False)
+    pipeline, llama = Pipeline(path, kv_dtype="f32", num_threads=2), open_in_llama_cpp(path)
+    for text in TEXTS:
+        theirs = llama.tokenize(text.encode(), add_bos=True, special=False)
+        assert theirs == pipeline.tokenizer.encode(text, add_special_tokens=False), text
+    prompt = pipeline.tokenizer.encode(TEXTS[1])
+    ours, theirs = pipeline.model.logits(prompt), llama_logits(llama, prompt)
+    # llama.cpp rounds activations to the weights' precision, and quantizes them to 8 bits.
+    tolerance = {"f32": 1e-3, "f16": 0.05, "bf16": 0.3}.get(dtype, 0.5)
+    assert np.abs(ours - theirs).max() < tolerance
+    if dtype == "f32":
+        assert our_greedy(pipeline, prompt, 16) == llama_greedy(llama, prompt, 16)
+
+
+@pytest.mark.llama_cpp
+@pytest.mark.parametrize(
+    "arch", ["chatglm3", "chatglm3_32k", "chatglm2", "chatglm2_32k", "codegeex2"]
+)
+@pytest.mark.parametrize("dtype", ["f32", "q8_0", "q4_0"])
+def test_goldens_in_both(goldens: Path, tmp_path: Path, arch: str, dtype: str) -> None:
+    path = convert(goldens / arch, tmp_path / "x.gguf", dtype, progress=False)
+    pipeline, llama = Pipeline(path, kv_dtype="f32", num_threads=2), open_in_llama_cpp(path)
+    golden = json.loads((goldens / arch / "golden.json").read_text(encoding="utf-8"))["short"]
+    prompt, count = golden["input_ids"], len(golden["greedy_ids"])
+    theirs = llama_greedy(llama, prompt, count)
+    assert our_greedy(pipeline, prompt, count) == theirs
+    if dtype == "f32":
+        assert theirs == golden["greedy_ids"]
+    texts = goldens / "tokenizer" / f"tiny_{arch.partition('_')[0]}" / "texts.jsonl"
+    for line in texts.read_text(encoding="utf-8").splitlines():
+        case = json.loads(line)
+        theirs = llama.tokenize(case["text"].encode(), add_bos=True, special=False)
+        assert (
+            theirs
+            == case["ids"]
+            == pipeline.tokenizer.encode(case["text"], add_special_tokens=False)
+        )
+
+
+@pytest.mark.llama_cpp
+def test_chat_prompts_and_stops(tmp_path: Path) -> None:
+    path = convert(
+        write_folder(tmp_path / "x", TinyModel()), tmp_path / "x.gguf", "f16", progress=False
+    )
+    pipeline, llama = Pipeline(path, num_threads=2), open_in_llama_cpp(path)
+    from llama_cpp import llama_vocab_is_eog
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+    formatter = Jinja2ChatFormatter(llama.metadata["tokenizer.chat_template"], "</s>", "<s>")
+    messages: list[Any] = [
+        {"role": "system", "content": "be a hat"},
+        {"role": "user", "content": "你好"},
+        {"role": "assistant", "content": "the tin"},
+        {"role": "user", "content": "hi there"},
+    ]
+    prompt = formatter(messages=messages).prompt.encode()
+    theirs = llama.tokenize(prompt, add_bos=True, special=True)
+    assert theirs == pipeline.tokenizer.apply_chat_template(messages)
+    vocab = llama._model.vocab
+    stops = [index for index in range(320) if llama_vocab_is_eog(vocab, index)]
+    assert stops == sorted(pipeline.model.config.eos_token_ids)
+
+
+# Its converter's files here.
+
+
+def test_a_file_of_llama_cpps_converter(tmp_path: Path) -> None:
+    model = TinyModel(rope_ratio=50, seq_length=32768)
+    weights = model.weights(seed=23)
+    write_llama_cpp_file(tmp_path / "theirs.gguf", model, weights)
+    folder = write_folder(tmp_path / "x", model, weights)
+    convert(folder, tmp_path / "ours.gguf", "f16", progress=False)
+    theirs, ours = (
+        Pipeline(tmp_path / name, kv_dtype="f32", num_threads=2)
+        for name in ("theirs.gguf", "ours.gguf")
+    )
+    for text in TEXTS:
+        assert theirs.tokenizer.encode(text) == ours.tokenizer.encode(text)
+    messages = [{"role": "user", "content": "你好"}]
+    prompt = theirs.tokenizer.apply_chat_template(messages)
+    assert prompt == ours.tokenizer.apply_chat_template(messages)
+    assert sorted(theirs.model.config.eos_token_ids) == sorted(ours.model.config.eos_token_ids)
+    assert theirs.model.config.model_type == "chatglm3"
+    np.testing.assert_array_equal(theirs.model.logits(prompt), ours.model.logits(prompt))
+
+
+@pytest.mark.llama_cpp
+def test_a_file_of_llama_cpps_converter_loads_there(tmp_path: Path) -> None:
+    """The emulated file is one that llama.cpp takes."""
+    model = TinyModel()
+    write_llama_cpp_file(tmp_path / "theirs.gguf", model, model.weights(seed=23))
+    llama = open_in_llama_cpp(tmp_path / "theirs.gguf")
+    pipeline = Pipeline(tmp_path / "theirs.gguf", kv_dtype="f32", num_threads=2)
+    prompt = pipeline.tokenizer.apply_chat_template("the tin")
+    difference = pipeline.model.logits(prompt) - llama_logits(llama, prompt)
+    assert np.abs(difference).max() < 0.05
