@@ -109,14 +109,6 @@ void OptionParser::optional_integer(std::vector<std::string> names, std::string 
   options_.push_back({std::move(names), "N", std::move(help), "", set});
 }
 
-void OptionParser::number(std::vector<std::string> names, std::string help, double& target,
-                          double lowest, double highest) {
-  const auto set = [&target, lowest, highest](const std::string& value, const std::string& name) {
-    target = parse_number(value, name, lowest, highest);
-  };
-  options_.push_back({std::move(names), "X", std::move(help), number_text(target), set});
-}
-
 void OptionParser::optional_number(std::vector<std::string> names, std::string help,
                                    std::optional<double>& target, double lowest, double highest) {
   const auto set = [&target, lowest, highest](const std::string& value, const std::string& name) {

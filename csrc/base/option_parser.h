@@ -26,9 +26,7 @@ class OptionParser {
                      std::optional<std::string>& target);
   void integer(std::vector<std::string> names, std::string help, int64_t& target, int64_t lowest,
                int64_t highest);
-  void number(std::vector<std::string> names, std::string help, double& target, double lowest,
-              double highest);
-  // The same without a default: the target stays empty where the option is not given.
+  // Without a default: the target stays empty where the option is not given.
   void optional_integer(std::vector<std::string> names, std::string help,
                         std::optional<int64_t>& target, int64_t lowest, int64_t highest);
   void optional_number(std::vector<std::string> names, std::string help,

@@ -12,13 +12,13 @@ struct Value;
 struct Member;
 
 struct Number {
-  std::string
-      text;  // as JSON writes it, exact: integers of any size, floats in their shortest form
+  std::string text;  // as JSON writes it; integers of any size are exact
 };
 
+// Null unless said otherwise. (A default member initializer here would need Member to be complete.)
 struct Value {
   std::variant<std::nullptr_t, bool, Number, std::string, std::vector<Value>, std::vector<Member>>
-      data = nullptr;
+      data;
 };
 
 struct Member {

@@ -69,7 +69,12 @@ class SelfAttention(nn.Module):
         self.dense = nn.Linear(width, config.hidden_size, bias=False)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        past: tuple[Tensor, Tensor] | None,
+        lengths: list[int],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         batch, time, _ = x.shape
         kv_width = self.groups * self.dim
@@ -80,12 +85,16 @@ class SelfAttention(nn.Module):
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
         repeat = self.heads // self.groups
-        out = F.scaled_dot_product_attention(
-            q,
-            k.repeat_interleave(repeat, 1),
-            v.repeat_interleave(repeat, 1),
-            is_causal=time > 1,
-        )
+        wide_k, wide_v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
+        if time == 1:
+            out = F.scaled_dot_product_attention(q, wide_k, wide_v)
+        else:
+            pieces = zip(
+                q.split(lengths, 2), wide_k.split(lengths, 2), wide_v.split(lengths, 2), strict=True
+            )
+            out = torch.cat(
+                [F.scaled_dot_product_attention(*piece, is_causal=True) for piece in pieces], 2
+            )
         return self.dense(out.transpose(1, 2).reshape(batch, time, -1)), (k, v)
 
 
@@ -113,9 +122,14 @@ class Layer(nn.Module):
         self.mlp = Mlp(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        past: tuple[Tensor, Tensor] | None,
+        lengths: list[int],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        attended, present = self.self_attention(self.input_layernorm(x), cos, sin, past)
+        attended, present = self.self_attention(self.input_layernorm(x), cos, sin, past, lengths)
         x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x)), present
 
@@ -154,15 +168,22 @@ class ChatGLM3(nn.Module):
                 std = 0.03 * (residual_scale if is_residual else 1.0)
                 nn.init.normal_(parameter, std=std, generator=generator)
 
-    def forward(self, ids: Tensor, cache: KvCache | None = None) -> tuple[Tensor, KvCache]:
-        """Final hidden states of ``ids`` (batch, time) and the cache for the tokens after them."""
+    def forward(
+        self, ids: Tensor, cache: KvCache | None = None, lengths: list[int] | None = None
+    ) -> tuple[Tensor, KvCache]:
+        """Final hidden states of ``ids`` (batch, time) and the cache for the tokens after them.
+
+        ``lengths`` says that a row holds several sequences one after the other, which do not see
+        each other: so a training batch needs no padding. A cache goes with one more token only.
+        """
         start = cache[0][0].shape[2] if cache else 0
-        cos = self.cos[start : start + ids.shape[1]]
-        sin = self.sin[start : start + ids.shape[1]]
+        lengths = lengths or [ids.shape[1]]
+        cos = torch.cat([self.cos[start : start + length] for length in lengths])
+        sin = torch.cat([self.sin[start : start + length] for length in lengths])
         x = self.transformer.embedding.word_embeddings(ids)
         presents: KvCache = []
         for index, layer in enumerate(self.transformer.encoder.layers):
-            x, present = layer(x, cos, sin, cache[index] if cache else None)
+            x, present = layer(x, cos, sin, cache[index] if cache else None, lengths)
             presents.append(present)
         return self.transformer.encoder.final_layernorm(x), presents
 

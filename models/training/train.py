@@ -24,7 +24,7 @@ from torch import Tensor
 
 from data import plain_text
 from data.common import Exchange
-from data.mixture import MIXES, conversation
+from data.mixture import MIXES, Mix, conversation
 from model import ChatGLM3, ModelConfig
 from optimizer import Optimizer
 from tokenizer import ChatTokenizer
@@ -65,7 +65,7 @@ def encode_text(tokenizer: ChatTokenizer, text: str, is_complete: bool) -> Sampl
 
 
 class Batches:
-    """The samples of a step, cut into micro-batches of similar length."""
+    """Draws the samples of a step."""
 
     def __init__(
         self, tokenizer: ChatTokenizer, paragraphs: list[str], options: argparse.Namespace
@@ -74,8 +74,8 @@ class Batches:
         self.paragraphs = paragraphs
         self.options = options
 
-    def draw(self, rng: Random) -> Sample:
-        messages = conversation(rng, MIXES[self.options.mix])
+    def draw(self, rng: Random, mix: Mix) -> Sample:
+        messages = conversation(rng, mix)
         if messages is None:
             sample = encode_text(self.tokenizer, *plain_text.text(rng, self.paragraphs))
         else:
@@ -83,27 +83,31 @@ class Batches:
         limit = self.options.max_tokens + 1
         return Sample(sample.ids[:limit], sample.weights[:limit])
 
-    def step(self, step: int, rank: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Inputs, targets and weights, each (batch, time)."""
+    def step(self, step: int, rank: int) -> Iterator[list[Sample]]:
+        """The micro-batches of one step of one process."""
         rng = Random(f"{self.options.seed}/{step}/{rank}")
-        samples: list[Sample] = []
-        while sum(len(sample.ids) for sample in samples) < self.options.step_tokens:
-            samples.append(self.draw(rng))
-        samples.sort(key=lambda sample: len(sample.ids), reverse=True)
-        while samples:
-            longest = len(samples[0].ids)
-            count = max(1, self.options.micro_tokens // longest)
-            yield self.pad(samples[:count], longest)
-            samples = samples[count:]
+        is_dense = self.options.dense_from <= step < self.options.dense_until
+        mix = MIXES["dense" if is_dense else "full"]
+        micro_batch: list[Sample] = []
+        drawn = 0
+        while drawn < self.options.step_tokens:
+            sample = self.draw(rng, mix)
+            drawn += len(sample.ids)
+            micro_batch.append(sample)
+            if sum(len(s.ids) for s in micro_batch) >= self.options.micro_tokens:
+                yield micro_batch
+                micro_batch = []
+        if micro_batch:
+            yield micro_batch
 
-    @staticmethod
-    def pad(samples: list[Sample], length: int) -> tuple[Tensor, Tensor, Tensor]:
-        ids = torch.zeros(len(samples), length, dtype=torch.long)
-        weights = torch.zeros(len(samples), length)
-        for row, sample in enumerate(samples):
-            ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
-            weights[row, : len(sample.ids)] = torch.tensor(sample.weights)
-        return ids[:, :-1], ids[:, 1:], weights[:, 1:]
+
+def pack(samples: list[Sample]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    """One row of inputs, targets and weights, and the lengths of the sequences in it."""
+    inputs = [i for sample in samples for i in sample.ids[:-1]]
+    targets = [i for sample in samples for i in sample.ids[1:]]
+    weights = [w for sample in samples for w in sample.weights[1:]]
+    lengths = [len(sample.ids) - 1 for sample in samples]
+    return torch.tensor([inputs]), torch.tensor([targets]), torch.tensor([weights]), lengths
 
 
 def rate_factor(step: int, options: argparse.Namespace) -> float:
@@ -135,13 +139,15 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--text-root", type=Path, default=Path("/"), help="see data/plain_text.py")
-    parser.add_argument("--mix", choices=sorted(MIXES), default="full", help="see data/mixture.py")
+    parser.add_argument("--dense-from", type=int, default=400, help="see MIXES in data/mixture.py")
+    parser.add_argument("--dense-until", type=int, default=680)
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--stop-at", type=int, help="stop earlier, to go on with other options")
     parser.add_argument("--warmup", type=int, default=40)
     parser.add_argument("--decay-start", type=int, default=1300)
     parser.add_argument("--step-tokens", type=int, default=3600, help="per process")
-    parser.add_argument("--micro-tokens", type=int, default=2048)
+    parser.add_argument("--micro-tokens", type=int, default=1800)
     parser.add_argument("--max-tokens", type=int, default=1280)
     parser.add_argument("--muon-rate", type=float, default=0.02)
     parser.add_argument("--adam-rate", type=float, default=4e-3)
@@ -185,17 +191,18 @@ def main() -> None:
         size = sum(p.numel() for p in parameters)
         print(json.dumps({"parameters": size, "from_step": progress["step"], **described}))
 
-    for step in range(int(progress["step"]), options.steps):
+    last_step = options.stop_at or options.steps
+    for step in range(int(progress["step"]), last_step):
         started = time.monotonic()
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
-        micro_batches = list(batches.step(step, rank))
-        total = sum(float(weights.sum()) for _, _, weights in micro_batches)
+        micro_batches = [pack(samples) for samples in batches.step(step, rank)]
+        total = sum(float(weights.sum()) for _, _, weights, _ in micro_batches)
         # Summed over the ranks: weighted loss, loss and number of the assistant's tokens, tokens.
         sums = torch.zeros(4)
-        for inputs, targets, weights in micro_batches:
+        for inputs, targets, weights, lengths in micro_batches:
             chosen = weights > 0
-            hidden, _ = model(inputs)
+            hidden, _ = model(inputs, lengths=lengths)
             losses = F.cross_entropy(
                 model.logits(hidden[chosen]), targets[chosen], reduction="none"
             )
@@ -231,7 +238,7 @@ def main() -> None:
                 "minutes": round(progress["seconds"] / 60, 2),
             }
             print(json.dumps(report), flush=True)
-            if (step + 1) % options.save_every == 0 or step + 1 == options.steps:
+            if (step + 1) % options.save_every == 0 or step + 1 == last_step:
                 save(checkpoint, model, optimizer, progress)
     dist.destroy_process_group()
 

@@ -196,23 +196,24 @@ def _to_core(message: MessageLike, where: str) -> _core.Message:
         raise InvalidArgumentError(
             f"{where} is a ChatMessage or a dict, found {type(message).__name__}"
         )
-    for name in ("role", "content", "metadata"):
-        checked_text(getattr(message, name), f"{where}.{name}")
-    content = message.content
+    role = checked_text(message.role, f"{where}.role")
+    content = checked_text(message.content, f"{where}.content")
+    metadata = checked_text(message.metadata, f"{where}.metadata")
     if message.tools is not None:
-        if message.role != ChatMessage.ROLE_SYSTEM:
+        if role != ChatMessage.ROLE_SYSTEM:
             raise InvalidArgumentError(
-                f"{where} has tools: only a system message may, this one's role is {message.role!r}"
+                f"{where} has tools: only a system message may, this one's role is {role!r}"
             )
         try:
-            content += "\n" + json.dumps(message.tools, indent=4, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
+            tools = json.dumps(message.tools, indent=4, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidArgumentError(f"{where}.tools can't be written as JSON: {error}") from None
+        content += "\n" + checked_text(tools, f"{where}.tools")
     calls = [
         _to_core_call(call, f"{where}.tool_calls[{index}]")
         for index, call in enumerate(message.tool_calls)
     ]
-    return _core.Message(message.role, content, message.metadata, calls)
+    return _core.Message(role, content, metadata, calls)
 
 
 def _from_mapping(message: Mapping[str, Any], where: str) -> ChatMessage:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
+
 from chatglm_cpp import _core
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
@@ -47,7 +48,7 @@ def load_model(
     padded_size: int = 0,
     user_defined: set[str] | None = None,
 ) -> Model:
-    """Read a .model file and append special tokens and padding as a converted model file has them."""
+    """Read a .model file; append special tokens and padding as a converted file has them."""
     reference = sentencepiece.SentencePieceProcessor(model_file=str(path))
     size = reference.vocab_size()
     pieces = [reference.id_to_piece(i) for i in range(size)]

@@ -8,9 +8,10 @@ import keyword
 from typing import Any
 
 import pytest
-from chatglm_cpp import _core
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from chatglm_cpp import _core
 from sentencepiece_models import OWN_GOLDENS, load_model
 
 MODEL = load_model(OWN_GOLDENS / "fallback.model")
@@ -18,10 +19,10 @@ CHAT = _core.ChatFormat("chatglm3", MODEL.tokenizer)
 
 
 def answer_ids(name: str, source: str) -> list[int]:
-    encode = MODEL.tokenizer.encode
-    return encode(name + "\n", add_special_tokens=False) + encode(
-        source, add_special_tokens=False
-    )
+    ids: list[int] = []
+    for text in (name + "\n", source):
+        ids += MODEL.tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
 
 def parse_call(source: str) -> Any | None:
@@ -81,9 +82,9 @@ def test_a_call_of_our_own_is_written_as_python_and_read_back(arguments: dict[st
 
 @settings(max_examples=500, deadline=None, derandomize=True, database=None)
 @given(
-    source=st.text("tool_call(a='x\"u\\n0123.eE-+_*#,:[]{})TrueNonFalse \n\\\u4f60", max_size=30).map(
-        lambda tail: "tool_call(" + tail
-    )
+    source=st.text(
+        "tool_call(a='x\"u\\n0123.eE-+_*#,:[]{})TrueNonFalse \n\\\u4f60", max_size=30
+    ).map(lambda tail: "tool_call(" + tail)
 )
 def test_what_is_read_is_what_python_would_read(source: str) -> None:
     read = parse_call(source)
@@ -115,16 +116,22 @@ def test_what_is_read_is_what_python_would_read(source: str) -> None:
         ("tool_call(a='x\\\ny')", {"a": "xy"}),
         ("tool_call(a=-1, b=+2, c=- 3, d=-0)", {"a": -1, "b": 2, "c": -3, "d": 0}),
         ("tool_call(a=1_000, b=0xFF, c=0o17, d=0b101)", {"a": 1000, "b": 255, "c": 15, "d": 5}),
-        ("tool_call(a=1., b=.5, c=1e5, d=1_0.0_1e-1_0)", {"a": 1.0, "b": 0.5, "c": 1e5, "d": 10.01e-10}),
+        (
+            "tool_call(a=1., b=.5, c=1e5, d=1_0.0_1e-1_0)",
+            {"a": 1.0, "b": 0.5, "c": 1e5, "d": 10.01e-10},
+        ),
         ("tool_call(a=123456789012345678901234567890)", {"a": 123456789012345678901234567890}),
         ("tool_call(a=0x" + "f" * 100 + ")", {"a": 16**100 - 1}),
         ("tool_call(a=(1), b=(1,), c=(), d=(1, 2))", {"a": 1, "b": [1], "c": [], "d": [1, 2]}),
-        ("tool_call(a={1: True, 'x': None, None: [False]})", {"a": {"1": True, "x": None, "null": [False]}}),
+        (
+            "tool_call(a={1: True, 'x': None, None: [False]})",
+            {"a": {"1": True, "x": None, "null": [False]}},
+        ),
         ("tool_call(**{'a-b': 1}, c=2)", {"a-b": 1, "c": 2}),
         ("tool_call(城市='北京', class='x')", {"城市": "北京", "class": "x"}),
         ("tool_call(a=" + "[" * 63 + "]" * 63 + ")", None),
     ],
-)  # fmt: skip
+)
 def test_calls_that_are_read(source: str, expected: Any) -> None:
     read = parse_call(source)
     assert read is not None
@@ -199,11 +206,13 @@ def test_the_history_continues_the_generated_ids(content: str, thought: str, cod
     prompt = CHAT.encode(history)
     answers = [
         answer_ids("", content.strip()),
-        answer_ids("", thought.strip() + "x")
-        + [assistant]
-        + answer_ids("get_weather", f"```python\ntool_call(a={content!r})\n```")
-        + [assistant]
-        + answer_ids("interpreter", f"```python\n{code}\n```"),
+        [
+            *answer_ids("", thought.strip() + "x"),
+            assistant,
+            *answer_ids("get_weather", f"```python\ntool_call(a={content!r})\n```"),
+            assistant,
+            *answer_ids("interpreter", f"```python\n{code}\n```"),
+        ],
     ]
     for generated in answers:
         if "\u2581" in content + thought + code or "[[" in content + thought:
@@ -214,7 +223,8 @@ def test_the_history_continues_the_generated_ids(content: str, thought: str, cod
 
 def test_parts_of_an_answer() -> None:
     assistant = MODEL.special["<|assistant|>"]
-    ids = answer_ids("", "first") + [assistant] + answer_ids("interpreter", "```python\nx = 1\n```")
+    code = answer_ids("interpreter", "```python\nx = 1\n```")
+    ids = [*answer_ids("", "first"), assistant, *code]
     parsed = CHAT.parse(ids)
     assert (parsed.role, parsed.content, parsed.metadata) == ("assistant", "first", "")
     (call,) = parsed.tool_calls
@@ -242,12 +252,24 @@ def test_the_header_is_not_streamed() -> None:
     [
         ([], "at least one message"),
         ([_core.Message("robot", "x", "", [])], "found 'robot'"),
-        ([_core.Message("user", "x", "", [_core.ToolCall("code", "", "", "x", "")])], "role 'user'"),
-        ([_core.Message("assistant", "", "", [_core.ToolCall("function", "", "{}", "", "")])], "name"),
-        ([_core.Message("assistant", "", "", [_core.ToolCall("function", "f", "[1]", "", "")])], "JSON"),
-        ([_core.Message("assistant", "", "", [_core.ToolCall("function", "f", "{", "", "")])], "JSON"),
+        (
+            [_core.Message("user", "x", "", [_core.ToolCall("code", "", "", "x", "")])],
+            "role 'user'",
+        ),
+        (
+            [_core.Message("assistant", "", "", [_core.ToolCall("function", "", "{}", "", "")])],
+            "name",
+        ),
+        (
+            [_core.Message("assistant", "", "", [_core.ToolCall("function", "f", "[1]", "", "")])],
+            "JSON",
+        ),
+        (
+            [_core.Message("assistant", "", "", [_core.ToolCall("function", "f", "{", "", "")])],
+            "JSON",
+        ),
     ],
-)  # fmt: skip
+)
 def test_conversations_that_are_refused(messages: list[Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         CHAT.encode(messages)

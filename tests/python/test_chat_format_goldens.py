@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from chatglm_cpp import _core
 from sentencepiece_models import SHARED_GOLDENS, Model, load_model
 
@@ -67,7 +68,7 @@ def test_answers_are_read_as_the_official_code_reads_them(name: str) -> None:
     seen = 0
     for line in path.read_text().splitlines():
         case = json.loads(line)
-        # The text back to ids: each part is one <|assistant|> segment, its first line a text of its own.
+        # The text back to ids: each part is a segment, its first line a text of its own.
         ids: list[int] = []
         for i, part in enumerate(case["output"].split("<|assistant|>")):
             if i > 0:

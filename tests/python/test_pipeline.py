@@ -15,6 +15,8 @@ import pytest
 
 import chatglm_cpp
 from chatglm_cpp import ChatMessage, DeltaMessage, Pipeline
+from chatglm_cpp.convert import convert
+from tiny_checkpoint import TinyModel, write_folder
 
 
 @pytest.fixture(scope="module")
@@ -379,6 +381,17 @@ def test_a_folder_is_converted_once(
     config.write_text(config.read_text() + "\n")
     assert "converting" in open_folder()
     assert len(list(cache.iterdir())) == 3
+
+
+def test_a_base_model_completes_and_does_not_chat(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "base", TinyModel(name="THUDM/chatglm3-6b-base"))
+    pipeline = Pipeline(convert(folder, tmp_path / "base.gguf", "f16", progress=False))
+    with pytest.raises(chatglm_cpp.UnsupportedModelError, match="base model"):
+        pipeline.chat("hi")
+    with pytest.raises(chatglm_cpp.UnsupportedModelError, match="base model"):
+        pipeline.tokenizer.apply_chat_template("hi")
+    stream = pipeline.generate("hi", max_new_tokens=3, seed=1, stream=True)
+    assert "".join(stream) == stream.text
 
 
 def test_an_environment_variable_names_the_demo_model(

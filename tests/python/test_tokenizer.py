@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from chatglm_cpp import _core
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from chatglm_cpp import _core
 from sentencepiece_models import (
     BYTE,
     CONTROL,
@@ -46,9 +48,35 @@ def model(name: str) -> Model:
 
 # Text that merges: words of the models' own pieces, mixed with anything that a str can hold.
 _words = st.sampled_from(
-    ["the ", " answer", "你好", "人工智能", "北京", "天气", "abab", "a", "b", "aa", "<sep>", "  ", "\n", "\t", ".", "10",
-     "\u2581", "<|user|>", "[gMASK]", "sop", "</s>", "<unk>", "<0x41>", "🚀", "\x00", "\ufffd"]
-)  # fmt: skip
+    [
+        "the ",
+        " answer",
+        "你好",
+        "人工智能",
+        "北京",
+        "天气",
+        "abab",
+        "a",
+        "b",
+        "aa",
+        "<sep>",
+        "  ",
+        "\n",
+        "\t",
+        ".",
+        "10",
+        "\u2581",
+        "<|user|>",
+        "[gMASK]",
+        "sop",
+        "</s>",
+        "<unk>",
+        "<0x41>",
+        "🚀",
+        "\x00",
+        "\ufffd",
+    ]
+)
 _characters = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 texts = st.lists(st.one_of(_words, _characters), max_size=24).map("".join)
 
@@ -130,7 +158,7 @@ def test_a_megabyte_is_encoded_quickly() -> None:
         assert elapsed_s < 20, unit
 
 
-GOOD = {
+GOOD: dict[str, Any] = {
     "pieces": ["<unk>", "<s>", "</s>", "a", "b", "ab", *ROLE_NAMES],
     "scores": [0.0, 0.0, 0.0, -1.0, -2.0, -3.0, 0.0, 0.0, 0.0, 0.0],
     "types": [UNKNOWN, CONTROL, CONTROL, NORMAL, NORMAL, NORMAL] + [CONTROL] * 4,
@@ -138,7 +166,7 @@ GOOD = {
 }
 
 
-def changed(field: str, index: int, value: object) -> dict[str, object]:
+def changed(field: str, index: int, value: object) -> dict[str, Any]:
     values = list(GOOD[field])
     values[index] = value
     return {**GOOD, field: values}
@@ -165,7 +193,7 @@ def changed(field: str, index: int, value: object) -> dict[str, object]:
         ({**changed("pieces", 4, "<0x41>"), "types": [2, 3, 3, 1, 6, 1, 3, 3, 3, 3]}, "all 256"),
     ],
 )
-def test_a_broken_vocabulary_is_refused(arguments: dict[str, object], message: str) -> None:
+def test_a_broken_vocabulary_is_refused(arguments: dict[str, Any], message: str) -> None:
     _core.Tokenizer(**GOOD)
     with pytest.raises(ValueError, match=message):
         _core.Tokenizer(**arguments)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sentencepiece_models import (
     PREFIX_NAMES,
     ROLE_NAMES,
@@ -15,7 +16,9 @@ from sentencepiece_models import (
     load_model,
 )
 
-REAL = {name: SHARED_GOLDENS / "tokenizers" / name for name in ("chatglm3", "chatglm2", "codegeex2")}
+REAL = {
+    name: SHARED_GOLDENS / "tokenizers" / name for name in ("chatglm3", "chatglm2", "codegeex2")
+}
 TINY = {f"tiny_{name}": SHARED_GOLDENS / name for name in REAL}
 FOLDERS = {**REAL, **TINY}
 

@@ -55,6 +55,8 @@ struct PagedAttention {
       : args_(args), row_(row), kv_head_(kv_head), heads_(heads), stride_(stride) {
     const int64_t head_dim = args.kv.head_dim;
     const float* query = args.query + row * args.query_stride + first_head * head_dim;
+    blocks_ = args.rows.block_table + args.rows.sequence[row] * args.rows.block_table_stride;
+    token_bytes_ = args.kv.token_bytes();
     output_ = args.output + (row * args.heads + first_head) * head_dim;
     std::memset(query_, 0, static_cast<std::size_t>(heads * stride) * sizeof(float));
     std::memset(tile_, 0, static_cast<std::size_t>(kTile * stride) * sizeof(float));
@@ -66,6 +68,10 @@ struct PagedAttention {
 
   void attend() {
     const int64_t length = static_cast<int64_t>(args_.rows.positions[row_]) + 1;
+    const PagedKvView& kv = args_.kv;
+    const int32_t page = blocks_[0];
+    const int64_t keys_offset = kv.keys(page, args_.layer, kv_head_) - kv.pages[page];
+    const int64_t values_offset = kv.values(page, args_.layer, kv_head_) - kv.pages[page];
     total_.clear(heads_, stride_);
     for (int64_t begin = 0; begin < length; begin += kAttentionPartition) {
       const int64_t whole = begin + kAttentionPartition;
@@ -73,10 +79,10 @@ struct PagedAttention {
       part_.clear(heads_, stride_);
       for (int64_t start = begin; start < end; start += kTile) {
         const int64_t count = end - start < kTile ? end - start : kTile;
-        load_tile(start, count, 0);
+        load_tile(start, count, keys_offset);
         score_tile(count);
         weigh_tile();
-        load_tile(start, count, 1);
+        load_tile(start, count, values_offset);
         add_values(count);
       }
       merge();
@@ -90,17 +96,13 @@ struct PagedAttention {
     }
   }
 
-  // Decodes the keys (plane 0) or values (plane 1) of positions [start, start + count) into tile_.
-  void load_tile(int64_t start, int64_t count, int plane) {
-    const PagedKvView& kv = args_.kv;
-    const int64_t token_bytes = kv.token_bytes();
-    const int32_t* blocks =
-        args_.rows.block_table + args_.rows.sequence[row_] * args_.rows.block_table_stride;
+  // Decodes positions [start, start + count) of this head's keys or values, which lie `offset`
+  // bytes from the start of each page, into tile_.
+  void load_tile(int64_t start, int64_t count, int64_t offset) {
+    const int64_t page_tokens = args_.kv.page_tokens;
     for (int64_t t = 0; t < count; ++t) {
-      const int32_t page = blocks[(start + t) / kv.page_tokens];
-      const std::byte* base = plane == 0 ? kv.keys(page, args_.layer, kv_head_)
-                                         : kv.values(page, args_.layer, kv_head_);
-      decode(base + (start + t) % kv.page_tokens * token_bytes, tile_ + t * stride_);
+      const std::byte* page = args_.kv.pages[blocks_[(start + t) / page_tokens]];
+      decode(page + offset + (start + t) % page_tokens * token_bytes_, tile_ + t * stride_);
     }
   }
 
@@ -279,8 +281,10 @@ struct PagedAttention {
   const PagedAttentionArgs& args_;
   int64_t row_;
   int64_t kv_head_;
-  int64_t heads_;                                         // of this group, kMaxHeads at most
-  int64_t stride_;                                        // head_dim, rounded up to whole vectors
+  int64_t heads_;          // of this group, kMaxHeads at most
+  int64_t stride_;         // head_dim, rounded up to whole vectors
+  const int32_t* blocks_;  // pages of the sequence
+  int64_t token_bytes_;
   float* output_;                                         // (heads, head_dim)
   alignas(64) float query_[kScratchFloats];               // (heads, stride)
   alignas(64) float tile_[kTile * kMaxAttentionHeadDim];  // (kTile, stride)

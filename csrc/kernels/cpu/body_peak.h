@@ -1,5 +1,5 @@
-// Loops that do nothing but multiply and add, on registers and a little of the first-level cache: the
-// ceiling that the benchmark holds the products against.
+// Loops that do nothing but multiply and add, on registers and a little of the first-level cache:
+// the ceiling that the benchmark holds the products against.
 #pragma once
 
 #include "kernels/cpu/body_common.h"

@@ -7,6 +7,7 @@
 #include "kernels/cpu/body_elementwise.h"
 #include "kernels/cpu/body_linear_float.h"
 #include "kernels/cpu/body_linear_quant.h"
+#include "kernels/cpu/body_peak.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/shared_ops.h"
 
@@ -37,8 +38,18 @@ constexpr LinearKernel kLinearKernels[] = {
 
 template <class V>
 constexpr KernelTable make_kernel_table(std::string_view name, bool (*supported)()) {
-  return {name,    supported,     kLinearKernels<V>,      embed_rows, rms_norm<V>, rope_table_rows,
-          rope<V>, kv_store_rows, PagedAttention<V>::run, silu_mul<V>};
+  return {.name = name,
+          .supported = supported,
+          .linear = kLinearKernels<V>,
+          .embed = embed_rows,
+          .rms_norm = rms_norm<V>,
+          .rope_table = rope_table_rows,
+          .rope = rope<V>,
+          .kv_store = kv_store_rows,
+          .paged_attention = PagedAttention<V>::run,
+          .silu_mul = silu_mul<V>,
+          .peak_f32 = peak_f32<V>,
+          .peak_int8 = peak_int8<V>};
 }
 
 }  // namespace chatglm::kernels

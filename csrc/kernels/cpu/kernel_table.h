@@ -44,8 +44,8 @@ struct KernelTable {
   void (*kv_store)(const KvStoreArgs&, int64_t begin, int64_t end);
   void (*paged_attention)(const PagedAttentionArgs&, int64_t begin, int64_t end);
   void (*silu_mul)(const SiluMulArgs&, int64_t begin, int64_t end);
-  PeakLoop peak_f32 = nullptr;   // f32 fused multiply-adds (every ISA file sets both)
-  PeakLoop peak_int8 = nullptr;  // int8 dot products, by the instructions the quantized kernels use
+  PeakLoop peak_f32;   // f32 fused multiply-adds
+  PeakLoop peak_int8;  // int8 dot products, by the instructions the quantized kernels use
 
   const LinearKernel& linear_kernel(DType dtype) const;
 };

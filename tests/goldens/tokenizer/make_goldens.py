@@ -94,7 +94,9 @@ def texts(rng: random.Random) -> list[str]:
             pieces.append(sentence[begin : begin + rng.randint(0, 12)])
             pieces.append("".join(rng.choices(alphabet, k=rng.randint(0, 4))))
             if rng.random() < 0.3:
-                pieces.append(chr(rng.choice([rng.randint(1, 0xD7FF), rng.randint(0xE000, 0x10FFFF)])))
+                pieces.append(
+                    chr(rng.choice([rng.randint(1, 0xD7FF), rng.randint(0xE000, 0x10FFFF)]))
+                )
         made.append("".join(pieces))
     return SENTENCES + EXTRA_TEXTS + made
 

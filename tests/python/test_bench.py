@@ -1,0 +1,79 @@
+"""chatglm-bench on a small synthetic shape: rows, formats, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+
+def bench(*arguments: str, isa: str | None = None) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("chatglm-bench")
+    assert program is not None, "chatglm-bench is not on PATH"
+    environment = dict(os.environ) | ({"CHATGLM_ISA": isa} if isa else {})
+    return subprocess.run(
+        [program, *arguments], capture_output=True, text=True, timeout=300, env=environment
+    )
+
+
+SMALL = ("--synthetic", "tiny", "-p", "32", "-n", "8", "-r", "3", "-t", "1")
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "q8_0", "q4_0"])
+def test_json_rows_are_complete_and_consistent(dtype: str) -> None:
+    result = bench(*SMALL, "--dtype", dtype, "-d", "100", "-o", "json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["threads"] == 1
+    assert report["isa"] in {"avx512_vnni", "avx2", "neon", "generic"}
+    assert report["read_bytes_per_second"] > 1e8
+    assert report["peak_operations_per_second"] > 1e8
+    assert report["peak_rss_bytes"] > 1e6
+    prefill, decode = report["rows"]
+    assert (prefill["test"], decode["test"]) == ("pp32 @ d100", "tg8 @ d100")
+    for row in (prefill, decode):
+        rate = row["tokens_per_second"]
+        assert 0 < rate["min"] <= rate["median"] <= rate["max"]
+        assert rate["repetitions"] == 3
+    # Bytes of a decoded token: every matrix but the embedding, and the cache of ~104 positions.
+    weights = 2 * (256 * 512 + 256 * 256 + 3 * 256 * 704) + 1024 * 256
+    bits = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5, "q4_0": 4.5}[dtype]
+    cache = (100 + 4.5) * 2 * 2 * 2 * 64 * 2
+    assert decode["bytes_per_token"] == pytest.approx(weights * bits / 8 + cache, rel=0.02)
+    rate = decode["tokens_per_second"]["median"]
+    assert decode["bytes_per_second"] == pytest.approx(decode["bytes_per_token"] * rate, rel=1e-3)
+
+
+def test_markdown_table() -> None:
+    result = bench(*SMALL)
+    assert result.returncode == 0, result.stderr
+    assert "| pp32 |" in result.stdout
+    assert "| tg8 |" in result.stdout
+    assert "read bandwidth" in result.stdout
+
+
+def test_a_forced_isa_is_the_one_that_runs() -> None:
+    result = bench(*SMALL, "-o", "json", isa="generic")
+    assert json.loads(result.stdout)["isa"] == "generic"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "-m FILE or --synthetic SHAPE"),
+        (["--synthetic", "tiny", "-p", "0", "-n", "0"], 2, "nothing to measure"),
+        (["--synthetic", "tiny", "--dtype", "q9"], 2, "--dtype"),
+        (["--repetition", "3"], 2, "did you mean --repetitions?"),
+        (["--synthetic", "chatglm9"], 1, "chatglm3-6b"),
+        (["-m", "missing.gguf"], 1, "missing.gguf"),
+        (["--synthetic", "tiny", "-d", "100000"], 1, "positions"),
+    ],
+)
+def test_errors_are_sentences(arguments: list[str], code: int, sentence: str) -> None:
+    result = bench(*arguments)
+    assert result.returncode == code
+    assert sentence in result.stderr
+    assert result.stdout == ""
