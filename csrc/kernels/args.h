@@ -42,9 +42,9 @@ struct RmsNormArgs {
   float epsilon;
 };
 
-// cos and sin of the angle (position * position_scale) * (1 / theta_base^(2i / rotary_dim)). As in the
-// official code each step is rounded to f32: the exponent, the power, its reciprocal, the scaled position
-// and the angle. Item: a row.
+// cos and sin of the angle (position * position_scale) * (1 / theta_base^(2i / rotary_dim)). As in
+// the official code each step is rounded to f32: the exponent, the power, its reciprocal, the
+// scaled position and the angle. Item: a row.
 struct RopeTableArgs {
   const int32_t* positions;  // (rows)
   float* cos_sin;            // (rows, rotary_dim / 2, 2)

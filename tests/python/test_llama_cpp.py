@@ -105,7 +105,7 @@ def test_goldens_in_both(goldens: Path, tmp_path: Path, arch: str, dtype: str) -
     if dtype == "f32":
         assert our_greedy(pipeline, prompt, count) == theirs == golden["greedy_ids"]
     else:
-        # Both round activations to 8 bits, each its own way: only a near tie may turn out otherwise.
+        # Both round activations to 8 bits, each in its own way: only a near tie may differ.
         logits = pipeline.model.logits(prompt + theirs[:-1])[len(prompt) - 1 :]
         behind = logits.max(axis=-1) - logits[np.arange(count), theirs]
         assert behind.max() < 0.3
