@@ -25,7 +25,7 @@ struct PipelineOptions {
   std::string kv_dtype = "f16";  // f32, f16, q8_0
   int64_t kv_cache_bytes = 0;    // 0: chosen from max_length and the free memory
   int64_t max_length = 0;        // 0: the model's; else at most the model's
-  LoadProgress progress;
+  LoadProgress progress = {};
 };
 
 struct GenerationOptions {

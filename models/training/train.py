@@ -32,6 +32,8 @@ from tokenizer import ChatTokenizer
 # What the user writes still teaches the language, but weighs little.
 ROLE_WEIGHTS = {"assistant": 1.0, "user": 0.1, "observation": 0.1, "system": 0.0}
 TEXT_WEIGHT = 0.5
+# What the published model was trained with.
+MIX_SCHEDULE = "full@0,dense@400,full@680,drill@900"
 
 
 @dataclass
@@ -64,6 +66,12 @@ def encode_text(tokenizer: ChatTokenizer, text: str, is_complete: bool) -> Sampl
     )
 
 
+def mix_at(step: int, schedule: str) -> Mix:
+    """The mix that a schedule such as ``full@0,dense@400`` gives for a step."""
+    starts = {int(start): name for name, start in (item.split("@") for item in schedule.split(","))}
+    return MIXES[starts[max(start for start in starts if start <= step)]]
+
+
 class Batches:
     """Draws the samples of a step."""
 
@@ -86,8 +94,7 @@ class Batches:
     def step(self, step: int, rank: int) -> Iterator[list[Sample]]:
         """The micro-batches of one step of one process."""
         rng = Random(f"{self.options.seed}/{step}/{rank}")
-        is_dense = self.options.dense_from <= step < self.options.dense_until
-        mix = MIXES["dense" if is_dense else "full"]
+        mix = mix_at(step, self.options.mixes)
         micro_batch: list[Sample] = []
         drawn = 0
         while drawn < self.options.step_tokens:
@@ -139,8 +146,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--text-root", type=Path, default=Path("/"), help="see data/plain_text.py")
-    parser.add_argument("--dense-from", type=int, default=400, help="see MIXES in data/mixture.py")
-    parser.add_argument("--dense-until", type=int, default=680)
+    parser.add_argument(
+        "--mixes",
+        default=MIX_SCHEDULE,
+        help="which mix of data/mixture.py holds from which step on",
+    )
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--stop-at", type=int, help="stop earlier, to go on with other options")

@@ -6,6 +6,7 @@ Works on the checkpoint's own tensors, so that the converter's naming and layout
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,16 +49,18 @@ def reference_logits(
         silu = gate / (1 + np.exp(-gate))
         hidden = hidden + (silu * up) @ weight(layer + "mlp.dense_4h_to_h.weight").T
     x = _rms_norm(hidden, weight("encoder.final_layernorm.weight"), model.layernorm_epsilon)
-    return x @ weight("output_layer.weight").T
+    logits: Doubles = x @ weight("output_layer.weight").T
+    return logits
 
 
-def greedy(logits: Doubles) -> list[int]:
+def greedy(logits: npt.NDArray[np.floating[Any]]) -> list[int]:
     """The likeliest token after each."""
     return [int(index) for index in logits.argmax(axis=-1)]
 
 
 def _rms_norm(x: Doubles, weight: Doubles, epsilon: float) -> Doubles:
-    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + epsilon) * weight
+    y: Doubles = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + epsilon) * weight
+    return y
 
 
 def _rotations(model: TinyModel, tokens: int, interpolate: bool) -> tuple[Doubles, Doubles]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatglm_cpp import _core
+from chatglm_cpp import UnsupportedModelError, _core
 from sentencepiece_models import OWN_GOLDENS, load_model
 
 MODEL = load_model(OWN_GOLDENS / "fallback.model")
@@ -277,5 +277,7 @@ def test_conversations_that_are_refused(messages: list[Any], problem: str) -> No
 
 def test_format_names() -> None:
     assert _core.ChatFormat("", MODEL.tokenizer).name == "chatglm3"
-    with pytest.raises(ValueError, match="'qwen' is not supported; known: none, chatglm3"):
+    with pytest.raises(
+        UnsupportedModelError, match="'qwen' is not supported; known: none, chatglm3"
+    ):
         _core.ChatFormat("qwen", MODEL.tokenizer)

@@ -304,7 +304,7 @@ def test_values_beyond_f16(tmp_path: Path) -> None:
 @pytest.mark.parametrize("argument", ["dtype", "model_type", "logn_attention"])
 def test_unknown_choices(tiny_folder: Path, tmp_path: Path, argument: str) -> None:
     with pytest.raises(InvalidArgumentError, match=f"{argument}: expected one of"):
-        convert(tiny_folder, tmp_path / "a.gguf", progress=False, **{argument: "q3"})
+        convert(tiny_folder, tmp_path / "a.gguf", progress=False, **{argument: "q3"})  # type: ignore[arg-type]
 
 
 # The program.
@@ -395,7 +395,10 @@ def test_memory_stays_near_one_slice(tmp_path: Path, layout: str) -> None:
 
 def test_write_safetensors_is_what_the_package_writes(tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
-    values = {"b": np.arange(6, dtype=np.float16).reshape(2, 3), "a": np.ones(4, np.float32)}
+    values: dict[str, Any] = {
+        "b": np.arange(6, dtype=np.float16).reshape(2, 3),
+        "a": np.ones(4, np.float32),
+    }
     write_safetensors(tmp_path / "x", {"b": ("F16", values["b"]), "a": ("F32", values["a"])})
     loaded = safetensors.load_file(tmp_path / "x")
     for name, expected in values.items():

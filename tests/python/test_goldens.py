@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,7 @@ def test_greedy_answers(goldens: Path, load: Load, arch: str) -> None:
     content = json.loads((goldens / arch / "chat_golden.json").read_text(encoding="utf-8"))
     pipeline = load(arch)
     for case in content["cases"]:
+        stream: Iterator[Any]
         if "query" in case and "chatglm3" in arch:
             query = {"role": case["role"], "content": case["query"]}
             messages = [*case["history"], query]
@@ -155,6 +156,6 @@ def test_greedy_answers(goldens: Path, load: Load, arch: str) -> None:
         count = case["reliable_len"]
         ids = greedy_continuation(pipeline, case["prompt_ids"], case["greedy_ids"])
         assert ids[:count] == case["greedy_ids"][:count]
-        text = "".join(getattr(delta, "content", delta) for delta in stream)
+        text = "".join(delta if isinstance(delta, str) else delta.content for delta in stream)
         if count == len(case["greedy_ids"]) and "prompt" in case:
             assert text == case["text"], case.get("name")

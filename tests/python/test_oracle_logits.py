@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,8 +17,7 @@ pytestmark = pytest.mark.oracle
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-if not TYPE_CHECKING:
-    from glm_oracle import oracle, oracle_greedy, oracle_logits
+from glm_oracle import oracle, oracle_greedy, oracle_logits  # noqa: E402
 
 TOLERANCE = 5e-4
 

@@ -66,4 +66,4 @@ def test_unusable_logits_are_an_error_that_says_so() -> None:
 )
 def test_parameters_out_of_range_are_named(name: str, value: object) -> None:
     with pytest.raises(ChatGLMError, match=f"^{name} must be"):
-        _core.SamplingParams(**{name: value})
+        _core.SamplingParams(**{name: value})  # type: ignore[arg-type]

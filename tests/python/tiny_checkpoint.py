@@ -102,7 +102,8 @@ class TinyModel:
 def encode(values: npt.NDArray[np.float32], dtype: str) -> Array:
     """float32 values in a storage type; bfloat16 by cutting."""
     if dtype == "BF16":
-        return (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        bits: Array = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        return bits
     return values.astype({"F16": np.float16, "F32": np.float32, "F64": np.float64}[dtype])
 
 
@@ -110,7 +111,10 @@ def decode(tensor: tuple[str, Array]) -> npt.NDArray[np.float32]:
     """The values of a stored tensor."""
     dtype, array = tensor
     if dtype == "BF16":
-        return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        values: npt.NDArray[np.float32] = (array.astype(np.uint32) << np.uint32(16)).view(
+            np.float32
+        )
+        return values
     return array.astype(np.float32)
 
 

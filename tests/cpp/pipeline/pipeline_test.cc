@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,6 +20,10 @@ namespace chatglm {
 namespace {
 
 using std::chrono::milliseconds;
+
+std::filesystem::path demo_file() {
+  return std::filesystem::path(CHATGLM_SOURCE_DIR) / "models" / kDemoModelName;
+}
 
 const std::vector<ChatMessage> kGreeting = {{"user", "你好", "", {}}};
 
@@ -59,7 +64,7 @@ ErrorKind kind_of(const std::function<void()>& call) {
 class PipelineTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    pipeline_ = std::make_unique<Pipeline>(find_demo_model(), PipelineOptions{.num_threads = 2});
+    pipeline_ = std::make_unique<Pipeline>(demo_file(), PipelineOptions{.num_threads = 2});
   }
   static void TearDownTestSuite() { pipeline_.reset(); }
 
@@ -93,11 +98,15 @@ TEST_F(PipelineTest, ReusesWhatATurnHadComputed) {
 
 TEST_F(PipelineTest, StopStringsEndTheAnswer) {
   const auto whole = pipeline_->chat(kGreeting, greedy());
-  const std::string text = run(*whole);
+  std::vector<std::string> pieces;
+  while (!whole->finished()) {
+    if (auto delta = whole->next(milliseconds(1000))) pieces.push_back(std::move(delta->text));
+  }
+  ASSERT_GT(pieces.size(), 4U);
   GenerationOptions options = greedy();
-  options.stop = {text.substr(text.size() / 2 / 3 * 3, 3)};  // one Chinese character
+  options.stop = {pieces[pieces.size() / 2]};
   const auto cut = pipeline_->chat(kGreeting, options);
-  EXPECT_EQ(run(*cut), text.substr(0, text.find(options.stop[0])));
+  EXPECT_EQ(run(*cut), whole->text().substr(0, whole->text().find(options.stop[0])));
   EXPECT_EQ(cut->message().content, cut->text());
   EXPECT_EQ(cut->finish_reason(), FinishReason::kStop);
 }
@@ -179,7 +188,7 @@ TEST_F(PipelineTest, RefusesWhatDoesNotFit) {
 }
 
 TEST_F(PipelineTest, AGenerationMayOutliveItsPipeline) {
-  auto pipeline = std::make_unique<Pipeline>(find_demo_model());
+  auto pipeline = std::make_unique<Pipeline>(demo_file());
   const auto generation = pipeline->chat(kGreeting, greedy());
   pipeline.reset();
   EXPECT_FALSE(run(*generation).empty());
@@ -187,7 +196,7 @@ TEST_F(PipelineTest, AGenerationMayOutliveItsPipeline) {
 
 TEST(PipelineOptions, AreChecked) {
   const auto open = [](const PipelineOptions& options) {
-    return kind_of([&] { Pipeline(find_demo_model(), options); });
+    return kind_of([&] { Pipeline(demo_file(), options); });
   };
   EXPECT_EQ(open({.device = "abacus"}), ErrorKind::kInvalidArgument);
   EXPECT_EQ(open({.num_threads = -1}), ErrorKind::kInvalidArgument);
@@ -197,7 +206,7 @@ TEST(PipelineOptions, AreChecked) {
 
 TEST(PipelineProgress, EndsAtOne) {
   double last = -1;
-  const Pipeline pipeline(find_demo_model(), {.progress = [&](double done) {
+  const Pipeline pipeline(demo_file(), {.progress = [&](double done) {
                             EXPECT_GE(done, last);
                             last = done;
                           }});
