@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import chatglm_cpp
-from chatglm_cpp import Pipeline
+from chatglm_cpp import ChatMessage, Pipeline
 from chatglm_cpp.convert import convert
 from tiny_checkpoint import TinyModel, write_folder
 
@@ -351,6 +352,30 @@ def test_a_conversation_remembers(program: str) -> None:
     )
     result = run(program, "-i", "--temp", "0", text="你好\n你是谁？\n")
     assert result.stdout.decode() == f"{first.content}\n{second.content}\n"
+
+
+def test_a_tool_call_asks_for_the_observation(program: str, tmp_path: Path) -> None:
+    tool = {"name": "get_weather", "description": "查询城市的天气", "parameters": {}}
+    system = (
+        "Answer the following questions as best as you can. "
+        "You have access to the following tools:\n"
+        + json.dumps([tool], indent=4, ensure_ascii=False)
+    )
+    path = tmp_path / "system.txt"
+    path.write_text(system, encoding="utf-8")
+    messages: list[ChatMessage | dict[str, str]] = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": "北京的天气怎么样？"},
+    ]
+    pipeline = Pipeline()
+    call = pipeline.chat(messages, do_sample=False)
+    messages += [call, {"role": "observation", "content": "21"}]
+    answer = pipeline.chat(messages, do_sample=False)
+
+    result = run(program, "-i", "--sp", path, "--temp", "0", text="北京的天气怎么样？\n21\n")
+    assert result.returncode == 0
+    said = f"get_weather\n {call.tool_calls[0].source}\n{answer.content}\n"
+    assert result.stdout.decode() == said
 
 
 def test_a_message_that_does_not_fit_does_not_end_the_conversation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,33 @@ def pipeline() -> Pipeline:
 def answer(pipeline: Pipeline) -> str:
     """The greedy answer to a greeting."""
     return pipeline.chat("你好", do_sample=False).content
+
+
+# The official system messages of the two tool modes.
+TOOL_PROMPT = (
+    "Answer the following questions as best as you can. You have access to the following tools:"
+)
+INTERPRETER = (
+    "你是一位智能AI助手，你叫ChatGLM，你连接着一台电脑，但请注意不能联网。在使用Python解决任务时，"
+    "你可以运行代码并得到结果，如果运行结果有错误，你需要尽可能对代码进行改进。"
+    "你可以处理用户上传到电脑上的文件，文件默认存储路径是/mnt/data/。"
+)
+
+
+def weather_question() -> list[ChatMessage]:
+    tool = {
+        "name": "get_weather",
+        "description": "查询城市的天气",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "description": "城市名"}},
+            "required": ["city"],
+        },
+    }
+    return [
+        ChatMessage("system", TOOL_PROMPT, tools=[tool]),
+        ChatMessage("user", "北京的天气怎么样？"),
+    ]
 
 
 # A generation that goes on until somebody ends it.
@@ -82,6 +110,45 @@ def test_the_same_seed_gives_the_same_text(pipeline: Pipeline) -> None:
 
     assert sample(7) == sample(7)
     assert len({sample(None) for _ in range(6)}) > 1
+
+
+# Tools
+
+
+def test_a_tool_is_called_and_its_observation_used(pipeline: Pipeline) -> None:
+    history = weather_question()
+    call = pipeline.chat(history, do_sample=False)
+    assert [tool_call.type for tool_call in call.tool_calls] == ["function"]
+    function = call.tool_calls[0].function
+    assert function is not None
+    assert function.name == "get_weather"
+    assert "北京" in json.loads(function.arguments).values()
+
+    history += [call, ChatMessage("observation", '{"temperature": 21}')]
+    answer = pipeline.chat(history, do_sample=False)
+    assert answer.content
+    assert answer.tool_calls == []
+
+
+def test_a_streamed_tool_call_is_read_at_its_end(pipeline: Pipeline) -> None:
+    whole = pipeline.chat(weather_question(), do_sample=False)
+    stream = pipeline.chat(weather_question(), do_sample=False, stream=True)
+    deltas = list(stream)
+    assert "".join(delta.content for delta in deltas).startswith("get_weather\n")
+    assert stream.message == whole
+    assert pipeline.merge_streaming_messages(deltas) == whole
+
+
+def test_a_program_is_returned_not_run(pipeline: Pipeline) -> None:
+    history = [ChatMessage("system", INTERPRETER), ChatMessage("user", "计算 12 * 34")]
+    call = pipeline.chat(history, do_sample=False)
+    assert [tool_call.type for tool_call in call.tool_calls] == ["code"]
+    code = call.tool_calls[0].code
+    assert code is not None
+    assert "12" in code.input
+    compile(code.input, "answer", "exec")
+    history += [call, ChatMessage("observation", "408")]
+    assert "408" in pipeline.chat(history, do_sample=False).content
 
 
 # Lengths
