@@ -33,7 +33,7 @@ from tokenizer import ChatTokenizer
 ROLE_WEIGHTS = {"assistant": 1.0, "user": 0.1, "observation": 0.1, "system": 0.0}
 TEXT_WEIGHT = 0.5
 # What the published model was trained with.
-MIX_SCHEDULE = "full@0,dense@400,full@680,drill@900"
+MIX_SCHEDULE = "full@0,dense@400,full@680"
 
 
 @dataclass
@@ -152,11 +152,11 @@ def parse_options() -> argparse.Namespace:
         help="which mix of data/mixture.py holds from which step on",
     )
     parser.add_argument("--seed", type=int, default=2024)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--stop-at", type=int, help="stop earlier, to go on with other options")
     parser.add_argument("--warmup", type=int, default=40)
-    parser.add_argument("--decay-start", type=int, default=1300)
-    parser.add_argument("--step-tokens", type=int, default=3600, help="per process")
+    parser.add_argument("--decay-start", type=int, default=550)
+    parser.add_argument("--step-tokens", type=int, default=1800, help="per process")
     parser.add_argument("--micro-tokens", type=int, default=1800)
     parser.add_argument("--max-tokens", type=int, default=1280)
     parser.add_argument("--muon-rate", type=float, default=0.02)

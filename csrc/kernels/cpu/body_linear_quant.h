@@ -1,7 +1,8 @@
 // Products with q8_0 and q4_0 weights: integer dot products of blocks of 32.
 //
-// The inputs are quantized too, in the same blocks: a prepared row is the signed quants (k), then
-// the block scales as f32 (k / 32), then the sums of each block's quants as int32 (k / 32).
+// The inputs are quantized too, in the same blocks. A prepared row is the signed quants (k), then
+// the block scales as f32 (k / 32), then each block's excess as int32 (k / 32): what its sums of
+// products have too much because the kernel's weights are kOffset larger than the stored ones.
 //
 // Layout: a panel is kLanes weight rows: first the scales as f16 (k / 32, kLanes), then the quants,
 // for every block (bytes / kGroup, kLanes, kGroup): kGroup consecutive bytes of each row, so that a
@@ -9,13 +10,14 @@
 // holds, as in the file, inputs j (low nibble) and j + 16.
 //
 // V offers besides
-//   kQuantRows, kQuantPanels      the tiles for many rows and for one row
-//   kGroup                        1 or 4
-//   kQ8Flip                       xor of every packed q8_0 byte: 0x80 stores w + 128, unsigned
-//   dot_q8_0<kRows>(w, x, x_stride, excess, dots)
-//   dot_q4_0<kRows>(...)          the sums of one block: w the block's packed bytes, x the first
-//   row's
-//                                 quants, sums[kRows] their sums, dots[kRows] the results as F32
+//   kQuantRows kQuantPanels   the tiles for many rows and for one row
+//   kGroup                    1 or 4
+//   kQ8Flip                   xor of every packed q8_0 byte: 0x80 stores w + 128, unsigned
+//   kQ8Offset kQ4Offset       kOffset of the two types
+//   store_i8(destination, a)  kLanes integral floats as signed bytes
+//   dot_q8_0<kRows>(w, x, x_stride, excess, dots) and dot_q4_0<kRows>(...)
+//                             one block: w its packed bytes, x the first row's quants,
+//                             excess[kRows] to be taken off, dots[kRows] the results as F32
 #pragma once
 
 #include <type_traits>

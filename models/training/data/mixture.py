@@ -61,15 +61,6 @@ COPYING_TOPICS: list[tuple[float, Topic]] = [
     (3.0, recall.echo),
     (2.0, recall.reading),
 ]
-# Added in the "drill" mix, for what takes the most repetition.
-DRILL_TOPICS: list[tuple[float, Topic]] = [
-    (4.0, arithmetic.single),
-    (5.0, arithmetic.several),
-    (6.0, translation.translate),
-    (2.0, facts.capital),
-    (1.0, facts.series),
-    (1.0, recall.echo),
-]
 # What may be asked while tools are offered, without any doubt that no tool is needed.
 TOPICS_BESIDE_TOOLS: list[tuple[float, Topic]] = [
     (3.0, smalltalk.intent),
@@ -181,11 +172,9 @@ class Mix:
 
 
 # "dense" has few tokens that teach nothing (tool listings) and much that must be copied: it brings
-# a young model to copying sooner. "full" is what the finished model should be able to do, and
-# "drill" is the same with more sums, words and capitals.
+# a young model to copying sooner. "full" is what the finished model should be able to do.
 MIXES = {
     "full": Mix(0.39, 0.24, 0.06, 0.16, 0.08, TOPICS),
-    "drill": Mix(0.45, 0.22, 0.04, 0.15, 0.10, [*TOPICS, *DRILL_TOPICS]),
     "dense": Mix(0.45, 0.34, 0.01, 0.08, 0.09, [*TOPICS, *COPYING_TOPICS]),
 }
 
