@@ -1,12 +1,11 @@
-"""ChatGLM2, ChatGLM3 and CodeGeeX2: one architecture, three prompt worlds.
+"""ChatGLM2, ChatGLM3 and CodeGeeX2: one architecture, laid out as a GGUF file.
 
-The checkpoints hardly say which of the three they are, so `_identify` weighs the evidence. Names
-and keys of the GGUF file are llama.cpp's for architecture "chatglm"; docs/gguf-keys.md lists ours.
+Names and keys are llama.cpp's for architecture "chatglm"; docs/gguf-keys.md lists ours. Which of
+the models a checkpoint is, chatglm_identity.py tells.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +17,20 @@ from ..folder import JsonFile, ModelFolder
 from ..metadata import Metadata, boolean, f32, integers, text, u32
 from ..plan import Plan, TensorSpec, bind_tensors
 from ..tokenizer import SentencePieceModel, read_sentencepiece, tokenizer_metadata
+from .chatglm_identity import (
+    VARIANTS,
+    Variant,
+    identify,
+    logn_attention,
+    model_name,
+    recognises,
+    rope_ratio_scales_base,
+)
 from .options import Options
 
+__all__ = ["VARIANTS", "plan", "recognises"]
+
 _ARCHITECTURE = "chatglm"
-_COMMON_TOKENS = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
-_ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
 _IGNORED = (".rotary_pos_emb.inv_freq",)
 _MAX_ATTENTION = 1 << 20
 
@@ -36,62 +44,18 @@ _CHAT_TEMPLATE = (
 )
 
 
-@dataclass(frozen=True)
-class Variant:
-    """What tells the models of this architecture apart.
-
-    Attributes
-    ----------
-    model_type, chat_format : str
-        The values of our keys.
-    rope_ratio_scales_base : bool
-        rope_ratio multiplies the rotary base; otherwise it divides positions.
-    """
-
-    model_type: str
-    chat_format: str
-    special_tokens: tuple[str, ...]
-    rope_ratio_scales_base: bool
-
-
-VARIANTS = {
-    "chatglm3": Variant("chatglm3", "chatglm3", _COMMON_TOKENS + _ROLE_TOKENS, True),
-    "chatglm3-base": Variant("chatglm3", "none", _COMMON_TOKENS + _ROLE_TOKENS, True),
-    "chatglm2": Variant("chatglm2", "none", _COMMON_TOKENS, False),
-    "codegeex2": Variant("codegeex2", "none", _COMMON_TOKENS, False),
-}
-
-
-def recognises(folder: ModelFolder) -> bool:
-    """Whether a folder holds a model of this architecture."""
-    config = folder.config
-    return (
-        config.text("model_type") == "chatglm"
-        and "ffn_hidden_size" in config  # ChatGLM-6B calls it inner_hidden_size
-        and not _is_glm4(folder)
-    )
-
-
-def _is_glm4(folder: ModelFolder) -> bool:
-    """Recognise GLM-4-9B, which kept the configuration class, with another tokenizer."""
-    tokenizer_class = f"{folder.tokenizer_config.get('auto_map')}"
-    return "ChatGLM4Tokenizer" in tokenizer_class or bool(
-        re.search(r"glm-?4", _names(folder)) and "chatglm" not in _names(folder)
-    )
-
-
 def plan(folder: ModelFolder, options: Options) -> Plan:
     """Read a checkpoint's configuration and tokenizer, and lay out its file."""
     config = folder.config
     _refuse_unsupported(config)
     sentencepiece = read_sentencepiece(folder.path / "tokenizer.model")
-    variant, variant_reason = _identify(folder, sentencepiece, options.model_type)
+    variant, variant_reason = identify(folder, sentencepiece, options.model_type)
     shape = _Shape.read(config)
-    logn, logn_reason = _logn_attention(folder, variant, options.logn_attention)
+    logn, logn_reason = logn_attention(folder, variant, options.logn_attention)
     rope, rope_summary = _rope_metadata(folder, variant)
     metadata: Metadata = {
         "general.type": text("model"),
-        "general.name": text(_display_name(folder)),
+        "general.name": text(model_name(folder)),
         **_shape_metadata(config, shape),
         **rope,
         **_own_metadata(folder, variant, sentencepiece, logn),
@@ -270,96 +234,18 @@ def _shape_metadata(config: JsonFile, shape: _Shape) -> Metadata:
     return {f"{_ARCHITECTURE}.{key}": value for key, value in keys.items()}
 
 
-# Identity.
-
-
-def _names(folder: ModelFolder) -> str:
-    """Say where the checkpoint comes from: the last parts of its names, in lower case."""
-    names = (folder.config.text("_name_or_path"), folder.tokenizer_config.text("name_or_path"))
-    return " ".join(re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower() for name in names)
-
-
-def _display_name(folder: ModelFolder) -> str:
-    name = folder.config.text("_name_or_path").rstrip("/\\")
-    return re.split(r"[/\\]", name)[-1] or folder.path.resolve().name or "chatglm"
-
-
-def _identify(
-    folder: ModelFolder, sentencepiece: SentencePieceModel, asked: str
-) -> tuple[Variant, str]:
-    """Tell the variant, and say what told it."""
-    if asked != "auto":
-        return VARIANTS[asked], "as asked for"
-    names = _names(folder)
-    is_base = bool(re.search(r"chatglm3\S*base", names))
-    if not sentencepiece.add_dummy_prefix:
-        return VARIANTS["codegeex2"], "the tokenizer adds no space before text"
-    code = folder.python_text("tokenization_*.py")
-    if "<|user|>" in code:
-        return VARIANTS[
-            "chatglm3-base" if is_base else "chatglm3"
-        ], "the tokenizer's code has roles"
-    for word, name in (
-        ("chatglm3", "chatglm3"),
-        ("chatglm2", "chatglm2"),
-        ("codegeex2", "codegeex2"),
-    ):
-        if word in names:
-            return VARIANTS[name + ("-base" if is_base else "")], "its name"
-    if "<|assistant|>" in f"{folder.tokenizer_config.get('chat_template')}":
-        return VARIANTS["chatglm3"], "its chat template has roles"
-    if "[gMASK]" in code:
-        return VARIANTS["chatglm2"], "the tokenizer's code has no roles"
-    return VARIANTS["chatglm3"], "a guess: nothing in the folder says; --model-type overrides"
-
-
-# Positions.
-
-
 def _rope_metadata(folder: ModelFolder, variant: Variant) -> tuple[Metadata, str]:
-    """Read rope_ratio: ChatGLM3 multiplies the base by it, ChatGLM2-6B-32K divides positions."""
     ratio = folder.config.number("rope_ratio", 1.0)
-    scales_base = variant.rope_ratio_scales_base
-    code = _code_only(folder.python_text("modeling_*.py"))
-    if re.search(r"\*\s*(self\.)?rope_ratio\b", code):
-        scales_base = True
-    elif re.search(r"/\s*(self\.)?rope_ratio\b", code):
-        scales_base = False
     base_key = f"{_ARCHITECTURE}.rope.freq_base"
     if ratio == 1.0:
         return {base_key: f32(10000.0)}, ""
-    if scales_base:
+    if rope_ratio_scales_base(folder, variant):
         return {base_key: f32(10000.0 * ratio)}, f" (rotary base x {ratio:g})"
     return {
         base_key: f32(10000.0),
         f"{_ARCHITECTURE}.rope.scaling.type": text("linear"),
         f"{_ARCHITECTURE}.rope.scaling.factor": f32(ratio),
     }, f" (interpolated by {ratio:g})"
-
-
-def _logn_attention(folder: ModelFolder, variant: Variant, asked: str) -> tuple[bool, str]:
-    """Recognise ChatGLM3-6B-128K, which scales queries by the logarithm of their position.
-
-    Its configuration does not say so, only its code does.
-    """
-    if asked != "auto":
-        return asked == "on", "as asked for"
-    code = _code_only(folder.python_text("modeling_*.py"))
-    if code:
-        found = bool(re.search(r"\blog_?n\b|\blog\w*\(.*\b2048\b", code))
-        return found, f"modeling code {'has' if found else 'without'} it"
-    config = folder.config
-    identity = (
-        variant.model_type == "chatglm3"
-        and config.number("rope_ratio", 1.0) == 500
-        and config.get("seq_length") == 131072
-    )
-    return identity, f"{'has' if identity else 'not'} ChatGLM3-6B-128K's rope_ratio and length"
-
-
-def _code_only(source: str) -> str:
-    """Drop the comments and docstrings of a Python text."""
-    return re.sub(r'"""(?s:.*?)"""|#.*', "", source)
 
 
 # Keys of our own, and the vocabulary.

@@ -58,10 +58,10 @@ def test_identity_from_the_tokenizer(tmp_path: Path) -> None:
     code = folder / "tokenization_chatglm.py"
     code.write_text('special_tokens = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"]\n')
     assert identity(plan(folder)) == ("chatglm2", "none")
-    code.write_text('role_special_tokens = ["<|system|>", "<|user|>", "<|assistant|>"]\n')
-    assert identity(plan(folder)) == ("chatglm3", "chatglm3")
     write_sentencepiece(folder / "tokenizer.model", add_dummy_prefix=False)
     assert identity(plan(folder)) == ("codegeex2", "none")
+    code.write_text('role_special_tokens = ["<|system|>", "<|user|>", "<|assistant|>"]\n')
+    assert identity(plan(folder)) == ("chatglm3", "chatglm3")
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,14 @@ def test_only_chat_models_stop_at_roles(tmp_path: Path) -> None:
 # Positions.
 
 LOGN_CODE = [
-    "logn = torch.log(positions + 65) / torch.log(base)\nquery_layer = query_layer * logn\n",
-    "log_n = scale\n",
+    "base = torch.tensor(2048)\nlogn = torch.log(n) / torch.log(base)\nquery = query * logn\n",
+    "log_n = scale(2048)\n",
     "q = q * max(1.0, math.log(p + 65) / math.log(2048))\n",
     "scale = np.log(position + 65.0, dtype) / np.log(2048.0)\n",
+    "TRAINED = 2048\nfactor = (positions.float() + 65).log() / math.log(TRAINED)\n",
 ]
 OTHER_CODE = [
-    "# logn is not used here\nscale = math.log(4096)\n",
+    "# logn of 2048 is not used here\nscale = math.log(4096)\n",
     '"""About logn and log(2048)."""\nx = 2048\n',
     "logger = logging.get_logger(__name__)\nmax_len = 2048\n",
 ]
