@@ -7,7 +7,7 @@ the model has to copy them from there, and the arguments from the user's words.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from .common import (
@@ -36,7 +36,7 @@ class Tool:
     arguments: dict[str, Argument]
     observation: str
     answer: str
-    family: str = field(default="")
+    family: str
 
 
 def call_text(arguments: dict[str, Argument]) -> str:
@@ -399,8 +399,7 @@ def draw_tools(rng: Random, count: int) -> list[Tool]:
 def reuse(rng: Random, tool: Tool) -> Tool:
     """A second use of a known tool with other arguments, under the schema already shown."""
     makers = {maker.__name__: maker for _, maker in MAKERS}
-    aliases = {"clock": "clock", "translate": "translator"}
-    maker = makers.get(aliases.get(tool.family, tool.family))
+    maker = makers.get("translator" if tool.family == "translate" else tool.family)
     if maker is None:
         return tool
     other = maker(rng, has_chinese(str(tool.schema["description"])))
