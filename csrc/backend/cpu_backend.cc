@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/attention_plan.h"
 #include "backend/cpu_brand.h"
 #include "backend/host_memory.h"
 #include "base/error.h"
@@ -76,7 +77,7 @@ class CpuMatrix final : public Weight {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(int num_threads, const kernels::KernelTable& table)
-      : table_(table), threads_(num_threads) {}
+      : table_(table), threads_(num_threads), attention_(table.attention, threads_.num_threads()) {}
 
   std::string_view device() const override { return "cpu"; }
   std::string_view isa() const override { return table_.name; }
@@ -146,6 +147,7 @@ class CpuBackend final : public Backend {
 
   const kernels::KernelTable& table_;
   ThreadPool threads_;
+  AttentionPlan attention_;     // of the call that runs
   HostMemory prepared_inputs_;  // (rows, input_row_bytes) of the product that runs
 };
 
@@ -411,11 +413,22 @@ void CpuBackend::paged_attention(const kernels::PagedAttentionArgs& args) {
                                 std::to_string(args.kv.head_dim));
   }
   if (rows == 0) return;
-  int64_t keys = 0;
-  for (int64_t row = 0; row < rows; ++row) keys += args.rows.visible[row];
-  const int64_t key_cost = args.heads / kv_heads * (2 * args.kv.head_dim + kExpCost);
-  run(rows * kv_heads, keys / rows * key_cost,
-      [&](int64_t begin, int64_t end) { table_.paged_attention(args, begin, end); });
+  attention_.make(args);
+  const auto attend = [&](std::span<const kernels::AttentionTask> tasks, auto* kernel) {
+    const auto count = static_cast<int64_t>(tasks.size());
+    const auto body = [&](int64_t begin, int64_t end, int thread) {
+      for (int64_t i = begin; i < end; ++i) {
+        kernel(args, tasks[static_cast<std::size_t>(i)], attention_.scratch(thread));
+      }
+    };
+    if (attention_.cost() < kInlineCost) {
+      body(0, count, 0);
+    } else {
+      threads_.parallel_for(count, 1, body);
+    }
+  };
+  attend(attention_.tasks(), table_.attention.attend);
+  attend(attention_.merges(), table_.attention.merge);
 }
 
 void CpuBackend::silu_mul(const kernels::SiluMulArgs& args) {

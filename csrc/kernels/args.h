@@ -134,8 +134,8 @@ struct KvStoreArgs {
 // Attention of every row over the visible slots of its sequence; query head h uses KV head h /
 // (heads / kv_heads). The keys are walked in partitions of kAttentionPartition slots counted from
 // 0, each with an online softmax of its own, merged in ascending order: so the arithmetic depends
-// on the number of visible slots only. Item: a pair (row, kv head), index row * kv_heads + head.
-inline constexpr int64_t kAttentionPartition = 512;
+// on the number of visible slots only, however the work is cut into tasks.
+inline constexpr int64_t kAttentionPartition = 256;
 inline constexpr int64_t kMaxAttentionHeadDim = 512;
 
 struct PagedAttentionArgs {
@@ -147,6 +147,21 @@ struct PagedAttentionArgs {
   float scale;  // 1 / sqrt(head_dim)
   PagedKvView kv;
   RaggedRows rows;
+};
+
+// A piece of an attention: query heads of one KV head, of consecutive rows of one sequence
+// (together num_rows * num_heads product rows), over consecutive partitions of the slots that any
+// of these rows sees.
+struct AttentionTask {
+  int64_t first_row;
+  int64_t num_rows;
+  int64_t first_head;
+  int64_t num_heads;
+  int64_t first_partition;
+  int64_t num_partitions;
+  // Where the result of each partition goes (see AttentionKernel), 64-byte aligned; nullptr: the
+  // task has all partitions of its rows and writes the output.
+  std::byte* partials;
 };
 
 // y = silu(gate) * up. Item: a row.

@@ -20,21 +20,41 @@ struct PagedAttention {
   static_assert(kTile % V::kLanes == 0 && kAttentionPartition % kTile == 0);
   static_assert(kMaxAttentionHeadDim % V::kLanes == 0 && kMaxAttentionHeadDim <= kScratchFloats);
 
-  static void run(const PagedAttentionArgs& args, int64_t begin, int64_t end) {
-    const int64_t group = args.heads / args.kv.kv_heads;
+  static constexpr int64_t kMaxProductRows = 64;
+
+  static int64_t scratch_bytes(int64_t) { return 0; }
+
+  // For each product row its softmax: largest, weight, values (stride).
+  static int64_t partial_bytes(int64_t product_rows, int64_t head_dim) {
+    const int64_t floats = product_rows * (2 + round_up<V>(head_dim, V::kLanes));
+    return round_up<V>(floats * static_cast<int64_t>(sizeof(float)), 64);
+  }
+
+  static void attend(const PagedAttentionArgs& args, const AttentionTask& task, std::byte*) {
+    for_parts(args, task, [&](PagedAttention& part) { part.attend_part(task); });
+  }
+  static void merge(const PagedAttentionArgs& args, const AttentionTask& task, std::byte*) {
+    for_parts(args, task, [&](PagedAttention& part) { part.merge_part(task); });
+  }
+
+ private:
+  // Calls body for every row with as many of the task's heads as fit.
+  template <typename Body>
+  static void for_parts(const PagedAttentionArgs& args, const AttentionTask& task,
+                        const Body& body) {
     const int64_t stride = round_up<V>(args.kv.head_dim, V::kLanes);
     const int64_t fitting = kScratchFloats / stride;
     const int64_t most = fitting < kMaxHeads ? fitting : kMaxHeads;
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t row = item / args.kv.kv_heads, kv_head = item % args.kv.kv_heads;
-      for (int64_t first = 0; first < group; first += most) {
-        const int64_t heads = group - first < most ? group - first : most;
-        PagedAttention(args, row, kv_head, kv_head * group + first, heads, stride).attend();
+    for (int64_t row = 0; row < task.num_rows; ++row) {
+      for (int64_t first = 0; first < task.num_heads; first += most) {
+        const int64_t heads = task.num_heads - first < most ? task.num_heads - first : most;
+        PagedAttention part(args, task.first_row + row, task.first_head + first, heads, stride);
+        part.product_row_ = row * task.num_heads + first;
+        body(part);
       }
     }
   }
 
- private:
   // The softmax of each head so far: largest score, sum of the weights, weighted sum of the values.
   struct Softmax {
     float largest[kMaxHeads];
@@ -50,9 +70,13 @@ struct PagedAttention {
     }
   };
 
-  PagedAttention(const PagedAttentionArgs& args, int64_t row, int64_t kv_head, int64_t first_head,
-                 int64_t heads, int64_t stride)
-      : args_(args), row_(row), kv_head_(kv_head), heads_(heads), stride_(stride) {
+  PagedAttention(const PagedAttentionArgs& args, int64_t row, int64_t first_head, int64_t heads,
+                 int64_t stride)
+      : args_(args),
+        row_(row),
+        kv_head_(first_head / (args.heads / args.kv.kv_heads)),
+        heads_(heads),
+        stride_(stride) {
     const int64_t head_dim = args.kv.head_dim;
     const float* query = args.query + row * args.query_stride + first_head * head_dim;
     blocks_ = args.rows.block_table + args.rows.sequence[row] * args.rows.block_table_stride;
@@ -66,16 +90,18 @@ struct PagedAttention {
     }
   }
 
-  void attend() {
+  void attend_part(const AttentionTask& task) {
     const int64_t length = args_.rows.visible[row_];
     const PagedKvView& kv = args_.kv;
     const int32_t page = blocks_[0];
     const int64_t keys_offset = kv.keys(page, args_.layer, kv_head_) - kv.pages[page];
     const int64_t values_offset = kv.values(page, args_.layer, kv_head_) - kv.pages[page];
     total_.clear(heads_, stride_);
-    for (int64_t begin = 0; begin < length; begin += kAttentionPartition) {
+    for (int64_t p = 0; p < task.num_partitions; ++p) {
+      const int64_t begin = (task.first_partition + p) * kAttentionPartition;
       const int64_t whole = begin + kAttentionPartition;
       const int64_t end = whole < length ? whole : length;
+      if (begin >= end) break;
       part_.clear(heads_, stride_);
       for (int64_t start = begin; start < end; start += kTile) {
         const int64_t count = end - start < kTile ? end - start : kTile;
@@ -85,8 +111,45 @@ struct PagedAttention {
         load_tile(start, count, values_offset);
         add_values(count);
       }
-      merge();
+      if (task.partials == nullptr) {
+        add_part();
+      } else {
+        move_part(task, p, /*store=*/true);
+      }
     }
+    if (task.partials == nullptr) finish();
+  }
+
+  void merge_part(const AttentionTask& task) {
+    total_.clear(heads_, stride_);
+    for (int64_t p = 0; p * kAttentionPartition < args_.rows.visible[row_]; ++p) {
+      move_part(task, p, /*store=*/false);
+      add_part();
+    }
+    finish();
+  }
+
+  // Between part_ and the place of partition p among the task's.
+  void move_part(const AttentionTask& task, int64_t p, bool store) {
+    const int64_t bytes = partial_bytes(task.num_rows * task.num_heads, args_.kv.head_dim);
+    auto* floats = reinterpret_cast<float*>(task.partials + p * bytes);
+    floats += product_row_ * (2 + stride_);
+    for (int64_t h = 0; h < heads_; ++h, floats += 2 + stride_) {
+      float* values = part_.values + h * stride_;
+      const auto count = static_cast<std::size_t>(stride_) * sizeof(float);
+      if (store) {
+        floats[0] = part_.largest[h];
+        floats[1] = part_.weight[h];
+        std::memcpy(floats + 2, values, count);
+      } else {
+        part_.largest[h] = floats[0];
+        part_.weight[h] = floats[1];
+        std::memcpy(values, floats + 2, count);
+      }
+    }
+  }
+
+  void finish() {
     for (int64_t h = 0; h < heads_; ++h) {
       const float inverse = 1.0F / total_.weight[h];
       const float* values = total_.values + h * stride_;
@@ -249,7 +312,7 @@ struct PagedAttention {
   }
 
   // Adds the finished partition to the total.
-  void merge() {
+  void add_part() {
     for (int64_t h = 0; h < heads_; ++h) {
       const float before = total_.largest[h], part = part_.largest[h];
       const float largest = part > before ? part : before;
@@ -281,9 +344,10 @@ struct PagedAttention {
   const PagedAttentionArgs& args_;
   int64_t row_;
   int64_t kv_head_;
-  int64_t heads_;          // of this group, kMaxHeads at most
-  int64_t stride_;         // head_dim, rounded up to whole vectors
-  const int32_t* blocks_;  // pages of the sequence
+  int64_t product_row_ = 0;  // of the task's: the first of these heads
+  int64_t heads_;            // of this group, kMaxHeads at most
+  int64_t stride_;           // head_dim, rounded up to whole vectors
+  const int32_t* blocks_;    // pages of the sequence
   int64_t token_bytes_;
   float* output_;                                         // (heads, head_dim)
   alignas(64) float query_[kScratchFloats];               // (heads, stride)

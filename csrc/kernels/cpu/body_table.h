@@ -61,6 +61,13 @@ constexpr LinearKernel kLinearKernels[] = {
 };
 
 template <class V>
+constexpr AttentionKernel attention_kernel() {
+  using Body = PagedAttention<V>;
+  return {Body::kMaxProductRows, Body::scratch_bytes, Body::partial_bytes, Body::attend,
+          Body::merge};
+}
+
+template <class V>
 constexpr KernelTable make_kernel_table(std::string_view name, bool (*supported)()) {
   return {.name = name,
           .supported = supported,
@@ -71,7 +78,7 @@ constexpr KernelTable make_kernel_table(std::string_view name, bool (*supported)
           .rope_table = rope_table_rows,
           .rope = rope<V>,
           .kv_store = kv_store_rows,
-          .paged_attention = PagedAttention<V>::run,
+          .attention = attention_kernel<V>(),
           .silu_mul = silu_mul<V>,
           .gelu = gelu<V>,
           .peak_f32 = peak_f32<V>,

@@ -29,6 +29,20 @@ struct LinearKernel {
   void (*product)(const LinearArgs& args, int64_t begin, int64_t end);
 };
 
+// How one ISA attends. The keys and values of a task are decoded once for all its product rows, so
+// more rows cost less each, up to most_product_rows: no task has more.
+struct AttentionKernel {
+  int64_t most_product_rows;
+  // Bytes of working memory of a thread, 64-byte aligned, whatever its content.
+  int64_t (*scratch_bytes)(int64_t head_dim);
+  // Bytes of the result of one partition, in a form that `merge` reads; a multiple of 64.
+  int64_t (*partial_bytes)(int64_t product_rows, int64_t head_dim);
+  void (*attend)(const PagedAttentionArgs& args, const AttentionTask& task, std::byte* scratch);
+  // Writes the output of a task's rows from task.partials, which hold all their partitions as
+  // tasks of the same rows and heads left them.
+  void (*merge)(const PagedAttentionArgs& args, const AttentionTask& task, std::byte* scratch);
+};
+
 // A register-only loop for the benchmark's ceiling: runs `iterations` rounds of independent
 // multiply-adds and returns how many operations that was (a multiply-add counts two).
 using PeakLoop = int64_t (*)(int64_t iterations);
@@ -43,7 +57,7 @@ struct KernelTable {
   void (*rope_table)(const RopeTableArgs&, int64_t begin, int64_t end);
   void (*rope)(const RopeArgs&, int64_t begin, int64_t end);
   void (*kv_store)(const KvStoreArgs&, int64_t begin, int64_t end);
-  void (*paged_attention)(const PagedAttentionArgs&, int64_t begin, int64_t end);
+  AttentionKernel attention;
   void (*silu_mul)(const SiluMulArgs&, int64_t begin, int64_t end);
   void (*gelu)(const GeluArgs&, int64_t begin, int64_t end);
   PeakLoop peak_f32;   // f32 fused multiply-adds

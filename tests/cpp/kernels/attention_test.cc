@@ -32,7 +32,8 @@ class AttentionCase {
   }
 
   int64_t rows() const { return cache_.rows(); }
-  int64_t items() const { return rows() * layout_.kv_heads; }
+  int64_t group() const { return heads_ / layout_.kv_heads; }
+  int64_t head_dim() const { return layout_.head_dim; }
   int64_t output_size() const { return rows() * row_size(); }
   int64_t row_size() const { return heads_ * layout_.head_dim; }
 
@@ -153,13 +154,63 @@ double largest_error(const std::vector<float>& actual, const std::vector<float>&
   return largest;
 }
 
+// How a batch is cut: rows of a task and query heads of a task at most; partitions of a task, 0 for
+// all of them.
+struct Cut {
+  int64_t rows = 1, heads = 1 << 20, partitions = 0;
+};
+
 class Attention : public KernelTest {
  protected:
-  std::vector<float> run(const AttentionCase& test) const {
+  std::vector<float> run(const AttentionCase& test, const Cut& cut = {}) const {
     GuardedArray<float> output(test.output_size(), 1);
-    table().paged_attention(test.args(output.data()), 0, test.items());
+    attend(test.args(output.data()), cut);
     EXPECT_TRUE(output.guards_intact()) << "wrote outside of its rows";
     return output.values();
+  }
+
+  // The tasks from the last to the first.
+  void attend(const PagedAttentionArgs& args, const Cut& cut = {}) const {
+    const RaggedRows& rows = args.rows;
+    const int64_t group = args.heads / args.kv.kv_heads;
+    const int64_t heads = std::min({cut.heads, group, table().attention.most_product_rows});
+    const int64_t most = std::min(cut.rows, table().attention.most_product_rows / heads);
+    for (int64_t end = rows.rows, first = end; end > 0; end = first) {
+      while (first > 0 && end - first < most && rows.sequence[first - 1] == rows.sequence[end - 1])
+        --first;
+      for (int64_t head = 0; head < args.heads;) {
+        const int64_t count = std::min(heads, group - head % group);
+        attend(args, {first, end - first, head, count, 0, 0, nullptr}, cut.partitions);
+        head += count;
+      }
+    }
+  }
+
+  void attend(const PagedAttentionArgs& args, AttentionTask task, int64_t partitions) const {
+    const AttentionKernel& kernel = table().attention;
+    const int32_t* visible = args.rows.visible + task.first_row;
+    const int64_t all =
+        (*std::max_element(visible, visible + task.num_rows) + kAttentionPartition - 1) /
+        kAttentionPartition;
+    GuardedArray<std::byte> scratch(kernel.scratch_bytes(args.kv.head_dim));
+    task.num_partitions = all;
+    if (partitions == 0) {
+      kernel.attend(args, task, scratch.data());
+    } else {
+      const int64_t bytes = kernel.partial_bytes(task.num_rows * task.num_heads, args.kv.head_dim);
+      GuardedArray<std::byte> partials(all * bytes);
+      for (int64_t first = (all - 1) / partitions * partitions; first >= 0; first -= partitions) {
+        AttentionTask part = task;
+        part.first_partition = first;
+        part.num_partitions = std::min(partitions, all - first);
+        part.partials = partials.data() + first * bytes;
+        kernel.attend(args, part, scratch.data());
+      }
+      task.partials = partials.data();
+      kernel.merge(args, task, scratch.data());
+      EXPECT_TRUE(partials.guards_intact()) << "wrote outside of its partials";
+    }
+    EXPECT_TRUE(scratch.guards_intact()) << "wrote outside of its scratch";
   }
 
   void compare(const AttentionCase& test) const {
@@ -228,26 +279,27 @@ TEST_P(Attention, BoundHasTeeth) {
     PagedAttentionArgs args = test.args(output.data());
     const std::vector<int32_t> one_before = {599};
     args.rows.visible = one_before.data();
-    table().paged_attention(args, 0, test.items());
+    attend(args);
     EXPECT_FALSE(within(output, test.expected(), test.bound()));
   }
 }
 
-TEST_P(Attention, ItemsDoNotDependOnTheirNeighbours) {
+// However the work is cut, alone or with other rows: the same bits.
+TEST_P(Attention, RowsDoNotDependOnTheirNeighbours) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
-    const AttentionCase test({dtype, 2, 64, 16}, 4, {3, 40, 513, 600}, 9, 1);
-    const std::vector<float> whole = run(test);
-    GuardedArray<float> one_by_one(test.output_size());
-    for (int64_t item = test.items(); item-- > 0;) {
-      table().paged_attention(test.args(one_by_one.data()), item, item + 1);
+    for (const int64_t group : {1, 3, 16}) {
+      const AttentionCase test({dtype, 2, 64, 16}, group, {3, 40, 257, 600}, 9, 1);
+      const std::vector<float> one_by_one = run(test);
+      for (const Cut& cut : {Cut{.partitions = 1}, Cut{.rows = 4}, Cut{.rows = 100},
+                             Cut{.rows = 100, .partitions = 2}, Cut{.rows = 5, .heads = 2}}) {
+        EXPECT_TRUE(same_bits(run(test, cut), one_by_one, test.output_size())) << test.name();
+      }
+      GuardedArray<float> alone(test.output_size());
+      for (int64_t row = 0; row < test.rows(); ++row) {
+        attend(test.args(alone.data() + row * test.row_size(), row, 1));
+      }
+      EXPECT_TRUE(same_bits(alone, one_by_one, test.output_size())) << test.name();
     }
-    EXPECT_TRUE(same_bits(one_by_one, whole, test.output_size())) << test.name();
-
-    GuardedArray<float> alone(test.output_size());
-    for (int64_t row = 0; row < test.rows(); ++row) {
-      table().paged_attention(test.args(alone.data() + row * test.row_size(), row, 1), 0, 2);
-    }
-    EXPECT_TRUE(same_bits(alone, whole, test.output_size())) << test.name();
   }
 }
 
