@@ -128,15 +128,20 @@ class CpuBackend final : public Backend {
   // more.
   template <typename Body>
   void run(int64_t count, int64_t item_cost, const Body& body) {
+    run_threads(count, item_cost, [&](int64_t begin, int64_t end, int) { body(begin, end); });
+  }
+  // The same with the number of the thread: body(begin, end, thread).
+  template <typename Body>
+  void run_threads(int64_t count, int64_t item_cost, const Body& body) {
     const int64_t cost = std::max<int64_t>(item_cost, 1);
     const int64_t threads = threads_.num_threads();
     if (count <= 1 || threads == 1 || count * cost < kInlineCost) {
-      if (count > 0) body(0, count);
+      if (count > 0) body(0, count, 0);
       return;
     }
     const int64_t grain =
         std::max(ceil_div(count, threads * kChunksPerThread), ceil_div(kMinChunkCost, cost));
-    threads_.parallel_for(count, grain, [&](int64_t begin, int64_t end, int) { body(begin, end); });
+    threads_.parallel_for(count, grain, body);
   }
 
   // Runs body(begin, end) over all items of `rows_per_item` rows of `source`, step by step, and
@@ -145,10 +150,17 @@ class CpuBackend final : public Backend {
   void load_rows(const TensorView& source, int64_t rows_per_item, ReleaseHint after_rows,
                  void* context, const Body& body);
 
+  static void enlarge(HostMemory& memory, int64_t size_bytes) {
+    if (size_bytes <= memory.size_bytes()) return;
+    memory = HostMemory();  // first, so that old and new never stand side by side
+    memory = HostMemory(size_bytes);
+  }
+
   const kernels::KernelTable& table_;
   ThreadPool threads_;
   AttentionPlan attention_;     // of the call that runs
   HostMemory prepared_inputs_;  // (rows, input_row_bytes) of the product that runs
+  HostMemory scratch_;          // (num_threads, scratch_bytes) of its calls
 };
 
 template <typename Body>
@@ -265,15 +277,15 @@ void CpuBackend::reserve(int64_t rows, int64_t cols) {
   if (rows < 0 || cols < 0) {
     fail("reserve", "found a negative size " + shape(rows, cols));
   }
-  int64_t row_bytes = 0;
+  int64_t input_bytes = 0, scratch_bytes = 0;
   for (const DTypeInfo& type : all_dtypes()) {
     const int64_t whole_blocks = ceil_div(cols, type.block_elements) * type.block_elements;
-    row_bytes = std::max(row_bytes, table_.linear_kernel(type.dtype).input_row_bytes(whole_blocks));
+    const kernels::LinearKernel& kernel = table_.linear_kernel(type.dtype);
+    input_bytes = std::max(input_bytes, rows * kernel.input_row_bytes(whole_blocks, rows));
+    scratch_bytes = std::max(scratch_bytes, kernel.scratch_bytes(whole_blocks, rows));
   }
-  if (rows * row_bytes > prepared_inputs_.size_bytes()) {
-    prepared_inputs_ = HostMemory();  // first, so that old and new never stand side by side
-    prepared_inputs_ = HostMemory(rows * row_bytes);
-  }
+  enlarge(prepared_inputs_, input_bytes);
+  enlarge(scratch_, scratch_bytes * threads_.num_threads());
 }
 
 StagedBatch CpuBackend::stage(const Batch& batch) {
@@ -339,13 +351,17 @@ void CpuBackend::linear(const Weight& weight, const float* bias, const float* x,
   }
 
   const void* input = x;
-  if (const int64_t row_bytes = kernel.input_row_bytes(k); row_bytes > 0) {
-    if (rows * row_bytes > prepared_inputs_.size_bytes()) {
-      fail("linear", "no scratch space for inputs of shape " + shape(rows, k) + "; reserve() more");
-    }
+  const int64_t row_bytes = kernel.input_row_bytes(k, rows);
+  const int64_t scratch_bytes = kernel.scratch_bytes(k, rows);
+  if (rows * row_bytes > prepared_inputs_.size_bytes() ||
+      scratch_bytes * threads_.num_threads() > scratch_.size_bytes()) {
+    fail("linear", "no scratch space for inputs of shape " + shape(rows, k) + "; reserve() more");
+  }
+  if (row_bytes > 0) {
     std::byte* prepared = prepared_inputs_.data();
-    run(rows, kMoveCost * k,
-        [&](int64_t begin, int64_t end) { kernel.prepare_input(x, k, prepared, begin, end); });
+    run(rows, kMoveCost * k, [&](int64_t begin, int64_t end) {
+      kernel.prepare_input(x, k, rows, prepared, begin, end);
+    });
     input = prepared;
   }
   const kernels::LinearArgs args{.packed = matrix->packed(),
@@ -357,8 +373,12 @@ void CpuBackend::linear(const Weight& weight, const float* bias, const float* x,
                                  .n = weight.rows(),
                                  .k = k,
                                  .accumulate = accumulate};
-  run(matrix->num_panels(), rows * kernel.panel_rows * k,
-      [&](int64_t begin, int64_t end) { kernel.product(args, begin, end); });
+  run_threads(matrix->num_panels(), rows * kernel.panel_rows * k,
+              [&](int64_t begin, int64_t end, int thread) {
+                kernels::LinearArgs own = args;
+                own.scratch = scratch_.data() + thread * scratch_bytes;
+                kernel.product(own, begin, end);
+              });
 }
 
 void CpuBackend::rope_table(const kernels::RopeTableArgs& args) {

@@ -191,6 +191,8 @@ struct LinearArgs {
   int64_t n;                // outputs = rows of the weight matrix
   int64_t k;                // inputs, a multiple of the weight type's block
   bool accumulate;          // add to what y holds (the residual)
+  // (LinearKernel::scratch_bytes) of this call alone, 64-byte aligned
+  std::byte* scratch = nullptr;
 };
 
 }  // namespace chatglm::kernels

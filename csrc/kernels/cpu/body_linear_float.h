@@ -55,7 +55,8 @@ struct FloatLinear {
     }
   }
 
-  static int64_t input_row_bytes(int64_t) { return 0; }
+  static int64_t input_row_bytes(int64_t, int64_t) { return 0; }
+  static int64_t scratch_bytes(int64_t, int64_t) { return 0; }
 
   static void product(const LinearArgs& args, int64_t begin, int64_t end) {
     if (args.m == 1) {

@@ -68,14 +68,16 @@ struct QuantLinear {
     }
   }
 
-  static int64_t input_row_bytes(int64_t k) {
+  static int64_t input_row_bytes(int64_t k, int64_t) {
     return round_up<V>(corrections_offset(k) + (kCorrected ? k / kForm.part * 4 : 0), 64);
   }
 
-  static void prepare_input(const float* x, int64_t k, std::byte* prepared, int64_t begin,
-                            int64_t end) {
+  static int64_t scratch_bytes(int64_t, int64_t) { return 0; }
+
+  static void prepare_input(const float* x, int64_t k, int64_t m, std::byte* prepared,
+                            int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      std::byte* out = prepared + row * input_row_bytes(k);
+      std::byte* out = prepared + row * input_row_bytes(k, m);
       for (int64_t b = 0; b < k / kBlock; ++b) {
         prepare_block(x + row * k + b * kBlock, reinterpret_cast<int8_t*>(out) + b * kBlock,
                       out + k + b * 4, out + corrections_offset(k) + b * kParts * 4);
@@ -162,7 +164,7 @@ struct QuantLinear {
   // kRows prepared rows times kPanels panels.
   template <int kRows, int kPanels>
   static void tile(const LinearArgs& args, int64_t row, int64_t panel) {
-    const int64_t x_stride = input_row_bytes(args.k);
+    const int64_t x_stride = input_row_bytes(args.k, args.m);
     const auto* x = static_cast<const int8_t*>(args.x) + row * x_stride;
     const int8_t* x_scales = x + args.k;
     const int8_t* x_corrections = x + corrections_offset(args.k);

@@ -27,17 +27,17 @@ namespace chatglm::kernels {
 
 template <class Linear>
 constexpr LinearKernel float_kernel(DType dtype) {
-  return {dtype,   Linear::kPanelRows, Linear::panel_bytes, Linear::pack, Linear::input_row_bytes,
-          nullptr, Linear::product};
+  return {dtype,   Linear::kPanelRows, Linear::panel_bytes,  Linear::pack, Linear::input_row_bytes,
+          nullptr, Linear::product,    Linear::scratch_bytes};
 }
 
 template <class V, QuantForm kForm, auto kOpen, class Block>
 constexpr LinearKernel quant_kernel(DType dtype) {
   static_assert(kForm.block == Block::kElements);
   using Linear = QuantLinear<V, kForm, kOpen, static_cast<int64_t>(sizeof(Block))>;
-  return {dtype,          Linear::kPanelRows,      Linear::panel_bytes,
-          Linear::pack,   Linear::input_row_bytes, Linear::prepare_input,
-          Linear::product};
+  return {dtype,           Linear::kPanelRows,      Linear::panel_bytes,
+          Linear::pack,    Linear::input_row_bytes, Linear::prepare_input,
+          Linear::product, Linear::scratch_bytes};
 }
 
 // In the order of all_dtypes().

@@ -21,12 +21,17 @@ struct LinearKernel {
   // panel_bytes.
   void (*pack)(const std::byte* weights, int64_t n, int64_t k, std::byte* packed, int64_t begin,
                int64_t end);
-  // Bytes of one prepared input row; 0: the product reads plain f32 rows.
-  int64_t (*input_row_bytes)(int64_t k);
-  // Prepares rows [begin, end) of x (m, k) into prepared + row * input_row_bytes (nullptr where 0).
-  void (*prepare_input)(const float* x, int64_t k, std::byte* prepared, int64_t begin, int64_t end);
+  // Bytes of one prepared input row of m; 0: the product reads plain f32 rows. A kernel may use
+  // another form for many rows than for few; more rows and more inputs never need less room.
+  int64_t (*input_row_bytes)(int64_t k, int64_t m);
+  // Prepares rows [begin, end) of x (m, k) into `prepared` (m, input_row_bytes), which no other
+  // range touches there (nullptr where the product reads plain rows).
+  void (*prepare_input)(const float* x, int64_t k, int64_t m, std::byte* prepared, int64_t begin,
+                        int64_t end);
   // Computes panels [begin, end) for all rows of x.
   void (*product)(const LinearArgs& args, int64_t begin, int64_t end);
+  // Bytes of LinearArgs::scratch that a call of product needs, 0 for none.
+  int64_t (*scratch_bytes)(int64_t k, int64_t m);
 };
 
 // How one ISA attends. The keys and values of a task are decoded once for all its product rows, so

@@ -377,7 +377,7 @@ TEST_F(CpuBackendMisuse, RowsOutsideOfTheTable) {
 
 TEST_F(CpuBackendMisuse, ProductsLargerThanReserved) {
   const LinearKernel& kernel = select_kernel_table().linear_kernel(DType::kQ8_0);
-  if (kernel.input_row_bytes(32) == 0) GTEST_SKIP() << "this table's products need no scratch";
+  if (kernel.input_row_bytes(32, 1) == 0) GTEST_SKIP() << "this table's products need no scratch";
   const auto matrix = backend_->load_matrix(view_);
   expect_error(ErrorKind::kInvalidArgument, {"linear", "(1, 32)", "reserve"},
                [&] { backend_->linear(*matrix, nullptr, floats_.data(), 1, floats_.data()); });

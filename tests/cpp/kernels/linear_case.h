@@ -155,7 +155,8 @@ class PackedCase {
         num_panels_((test.n + kernel.panel_rows - 1) / kernel.panel_rows),
         packed_(num_panels_ * kernel.panel_bytes(test.k)),
         x_(test.x, 1),  // f32 rows start anywhere
-        prepared_(test.m * kernel.input_row_bytes(test.k)),
+        prepared_(test.m * kernel.input_row_bytes(test.k, test.m)),
+        scratch_(kernel.scratch_bytes(test.k, test.m)),
         bias_(test.bias, 1) {
     EXPECT_EQ(test.k % dtype_info(test.dtype).block_elements, 0) << "a case of broken blocks";
     // From the back and one by one: no call may rely on another.
@@ -165,7 +166,7 @@ class PackedCase {
     }
     if (prepared_.size() > 0) {
       for (int64_t row = test.m; row-- > 0;) {
-        kernel.prepare_input(x_.data(), test.k, prepared_.data(), row, row + 1);
+        kernel.prepare_input(x_.data(), test.k, test.m, prepared_.data(), row, row + 1);
       }
     }
     EXPECT_TRUE(packed_.guards_intact()) << "pack wrote outside of its panels";
@@ -174,9 +175,9 @@ class PackedCase {
 
   int64_t num_panels() const { return num_panels_; }
 
-  std::vector<float> product() const { return product({0, num_panels_}); }
+  std::vector<float> product() { return product({0, num_panels_}); }
   // Computed in the ranges between consecutive `cuts`, into rows with `gap` elements after each.
-  std::vector<float> product(const std::vector<int64_t>& cuts, int64_t gap = 0) const {
+  std::vector<float> product(const std::vector<int64_t>& cuts, int64_t gap = 0) {
     constexpr float kUntouched = 12345.5f;
     const std::vector<float> initial = test_.initial();
     std::vector<float> spread;
@@ -195,9 +196,11 @@ class PackedCase {
                           .m = test_.m,
                           .n = test_.n,
                           .k = test_.k,
-                          .accumulate = !test_.y.empty()};
+                          .accumulate = !test_.y.empty(),
+                          .scratch = scratch_.data()};
     for (std::size_t i = 1; i < cuts.size(); ++i) kernel_.product(args, cuts[i - 1], cuts[i]);
     EXPECT_TRUE(y.guards_intact()) << "product wrote outside of y";
+    EXPECT_TRUE(scratch_.guards_intact()) << "product wrote outside of its scratch";
     std::vector<float> result;
     for (int64_t row = 0; row < test_.m; ++row) {
       const float* begin = y.data() + row * (test_.n + gap);
@@ -215,6 +218,7 @@ class PackedCase {
   GuardedArray<std::byte> packed_;
   GuardedArray<float> x_;
   GuardedArray<std::byte> prepared_;
+  GuardedArray<std::byte> scratch_;
   GuardedArray<float> bias_;
 };
 

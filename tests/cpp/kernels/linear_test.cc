@@ -144,7 +144,7 @@ TEST_P(Linear, SplitsDoNotChangeResults) {
   for (const int64_t m : {1, 7, 33}) {
     LinearCase test = random_case(random, dtype(), m, 100, whole_blocks(dtype(), 96));
     test.bias = random.normals(test.n);
-    const PackedCase packed(kernel(), test);
+    PackedCase packed(kernel(), test);
     const std::vector<float> whole = packed.product();
     for (int64_t cut = 0; cut <= packed.num_panels(); ++cut) {
       ASSERT_TRUE(same_bits(packed.product({0, cut, packed.num_panels()}), whole, m * test.n));
@@ -162,7 +162,7 @@ TEST_P(Linear, RowsMayLieInWiderOnes) {
     test.bias = random.normals(test.n);
     for (const bool accumulate : {false, true}) {
       if (accumulate) test.y = random.normals(m * test.n);
-      const PackedCase packed(kernel(), test);
+      PackedCase packed(kernel(), test);
       const std::vector<float> expected = packed.product();
       for (const int64_t gap : {1, 8, 91}) {
         ASSERT_TRUE(same_bits(packed.product({0, packed.num_panels()}, gap), expected, m * test.n))

@@ -30,8 +30,16 @@ TEST(KernelTables, EachKnowsEveryStorageType) {
           EXPECT_LE(kernel.panel_bytes(k) * 100, kernel.panel_rows * type.row_bytes(k) * percent)
               << table->name << " " << type.name << " k=" << k;
         }
-        // What reserve() relies on: more inputs never need less room.
-        EXPECT_LE(kernel.input_row_bytes(k), kernel.input_row_bytes(k + type.block_elements));
+        // What reserve() relies on: more inputs and more rows never need less room.
+        const auto room = [&](int64_t inputs, int64_t rows) {
+          return rows * kernel.input_row_bytes(inputs, rows);
+        };
+        for (const int64_t m : {1, 16, 17, 64}) {
+          EXPECT_LE(room(k, m), room(k + type.block_elements, m));
+          EXPECT_LE(room(k, m), room(k, m + 1));
+          EXPECT_LE(kernel.scratch_bytes(k, m), kernel.scratch_bytes(k + type.block_elements, m));
+          EXPECT_LE(kernel.scratch_bytes(k, m), kernel.scratch_bytes(k, m + 1));
+        }
       }
     }
   }
