@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstring>
-#include <vector>
 
+#include "backend/host_memory.h"
 #include "base/thread_pool.h"
 
 #if defined(_WIN32)
@@ -34,36 +33,37 @@ double best_seconds(const Work& work) {
   return best;
 }
 
-// Eight independent sums, so that loads and not the additions are the limit.
-uint64_t sum_words(const uint64_t* words, int64_t count) {
-  constexpr int64_t kLanes = 8;
-  uint64_t sums[kLanes] = {};
-  for (int64_t at = 0; at + kLanes <= count; at += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += words[at + lane];
+// The loops of the best table, whichever is forced: memory does not care who reads it.
+const kernels::KernelTable& best_table() {
+  for (const kernels::KernelTable* table : kernels::all_kernel_tables()) {
+    if (table->supported()) return *table;
   }
-  uint64_t total = 0;
-  for (const uint64_t sum : sums) total += sum;
-  return total;
+  return *kernels::all_kernel_tables().back();
 }
 
 }  // namespace
 
 double measure_read_bandwidth(int num_threads) {
-  constexpr int64_t kWords = int64_t{1} << 27;       // 1 GiB
-  constexpr int64_t kChunkWords = int64_t{1} << 19;  // 4 MiB
+  constexpr int64_t kFloats = int64_t{1} << 28;       // 1 GiB, on huge pages where there are any
+  constexpr int64_t kChunkFloats = int64_t{1} << 20;  // 4 MiB
+  const auto read = best_table().peak_read;
   ThreadPool pool(num_threads);
-  const auto buffer = std::make_unique_for_overwrite<uint64_t[]>(kWords);
-  uint64_t* const words = buffer.get();
-  pool.parallel_for(kWords, kChunkWords, [&](int64_t begin, int64_t end, int) {
-    std::memset(words + begin, 1, static_cast<std::size_t>(end - begin) * sizeof(uint64_t));
+  const HostMemory memory(kFloats * static_cast<int64_t>(sizeof(float)));
+  auto* const floats = reinterpret_cast<float*>(memory.data());
+  pool.parallel_for(kFloats, kChunkFloats, [&](int64_t begin, int64_t end, int) {
+    std::fill(floats + begin, floats + end, 1.0F);
   });
-  std::atomic<uint64_t> total{0};  // the sum is used, so the reads can't be optimized away
-  const double seconds = best_seconds([&] {
-    pool.parallel_for(kWords, kChunkWords, [&](int64_t begin, int64_t end, int) {
-      total += sum_words(words + begin, end - begin);
+  std::atomic<float> total{0.0F};  // the sum is used, so the reads can't be optimized away
+  double best = 0.0;
+  for (const int streams : {1, 2, 4}) {
+    const double seconds = best_seconds([&] {
+      pool.parallel_for(kFloats, kChunkFloats, [&](int64_t begin, int64_t end, int) {
+        total = read(floats + begin, end - begin, streams);
+      });
     });
-  });
-  return total.load() == 0 ? 0.0 : static_cast<double>(kWords * 8) / seconds;
+    best = std::max(best, static_cast<double>(memory.size_bytes()) / seconds);
+  }
+  return total.load() > 0.0F ? best : 0.0;
 }
 
 double measure_peak(int num_threads, kernels::PeakLoop loop) {

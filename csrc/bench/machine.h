@@ -14,7 +14,8 @@ struct Ceiling {
   double operations_per_second = 0.0;
 };
 
-// Bytes a second of `num_threads` threads reading a gigabyte that no cache holds, best of several.
+// Bytes a second of `num_threads` threads reading a gigabyte that no cache holds, in one to four
+// streams a thread; best of several. Throws Error{kDevice} where that much memory is missing.
 double measure_read_bandwidth(int num_threads);
 
 // Operations a second (a multiply-add is two) of `num_threads` threads running `loop`, a

@@ -1,16 +1,17 @@
-// Loops that do nothing but multiply and add, on registers and a little of the first-level cache:
-// the ceiling that the benchmark holds the products against.
+// What this machine can do at most, for the benchmark to hold the products against: loops that only
+// multiply and add, on registers and a little of the first-level cache, and loops that only read.
+//
+// V offers besides: kPeakChains: independent sums of floats that hide the latency of a multiply-add
+// and still fit in the registers; a multiple of 3.
 #pragma once
 
 #include "kernels/cpu/body_quant_codes.h"
-#include "tensor/q4_0.h"
 
 namespace chatglm::kernels {
 
-// 12 independent chains hide the latency of a fused multiply-add on every CPU we know.
 template <class V>
 int64_t peak_f32(int64_t iterations) {
-  constexpr int kChains = 12;
+  constexpr int kChains = V::kPeakChains;
   typename V::F32 sums[kChains];
   CHATGLM_UNROLL
   for (int c = 0; c < kChains; ++c) sums[c] = V::set(static_cast<float>(c));
@@ -25,30 +26,82 @@ int64_t peak_f32(int64_t iterations) {
   return V::reduce_add(total) < 1e6F ? iterations * kChains * V::kLanes * 2 : 0;
 }
 
-// Blocks of q4_0 weights times kQuantRows rows of int8 inputs, as the products do it.
+// The dot product instructions alone: codes stay in registers, inputs come from the first-level
+// cache, each for all codes; nothing is unpacked, scaled or widened.
 template <class V>
 int64_t peak_int8(int64_t iterations) {
-  using Codes = QuantCodes<V, kQ4_0Form>;
-  constexpr int64_t kBlocks = 4, kBlock = Codes::kBlock;
-  alignas(64) uint8_t weights[kBlocks * Codes::kBlockBytes];
-  alignas(64) int8_t inputs[V::kQuantRows * kBlock];
-  int32_t input_sums[V::kQuantRows] = {};
-  std::memset(weights, 0x21, sizeof(weights));
-  std::memset(inputs, 1, sizeof(inputs));
-  typename V::F32 sums[V::kQuantRows];
+  using Dot = typename V::template CodeDot<15>;
+  constexpr int kVectors = V::kPeakChains / 3;        // of codes; two sums for each
+  constexpr int kSteps = 8;                           // inputs after each other
+  constexpr int64_t kVector = V::kLanes * V::kGroup;  // bytes
+  alignas(64) uint8_t all_codes[kVectors * kVector];
+  int8_t all_inputs[2 * kSteps * V::kGroup];
+  std::memset(all_codes, 7, sizeof(all_codes));
+  // Those of the second half are the negative ones of the first, so the sums go back to zero.
+  std::memset(all_inputs, 5, kSteps * V::kGroup);
+  std::memset(all_inputs + kSteps * V::kGroup, -5, kSteps * V::kGroup);
+  // Behind a volatile pointer the compiler does not know that, and computes every product.
+  const uint8_t* volatile opaque_codes = all_codes;
+  const int8_t* volatile opaque_inputs = all_inputs;
+  const uint8_t* const codes = opaque_codes;
+
+  typename V::Bytes vectors[kVectors];
+  typename Dot::Partial sums[kVectors][2];
   CHATGLM_UNROLL
-  for (int r = 0; r < V::kQuantRows; ++r) sums[r] = V::set(0.0F);
+  for (int v = 0; v < kVectors; ++v) {
+    vectors[v] = V::load_bytes(codes + v * kVector);
+    sums[v][0] = sums[v][1] = Dot::zero();
+  }
   for (int64_t i = 0; i < iterations; ++i) {
-    typename V::F32 dots[V::kQuantRows];
-    // Another block each time, so that the product can't be taken out of the loop.
-    Codes::template dot<V::kQuantRows>(weights + i % kBlocks * Codes::kBlockBytes, 0, inputs,
-                                       kBlock, input_sums, dots);
+    const int8_t* input = opaque_inputs;  // again in each iteration: no product is taken out
     CHATGLM_UNROLL
-    for (int r = 0; r < V::kQuantRows; ++r) sums[r] = V::add(sums[r], dots[r]);
+    for (int step = 0; step < 2 * kSteps; ++step, input += V::kGroup) {
+      CHATGLM_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        sums[v][step % 2] = Dot::add(sums[v][step % 2], vectors[v], input);
+      }
+    }
+  }
+  auto total = V::ints(0);
+  for (int v = 0; v < kVectors; ++v) total = Dot::widen(Dot::widen(total, sums[v][0]), sums[v][1]);
+  const int64_t products = iterations * 2 * kSteps * kVectors * kVector;
+  return V::reduce_add(V::to_f32(total)) < 1e6F ? 2 * products : 0;
+}
+
+// Reads floats as kStreams equal parts of the same memory, a cache line of each in turn.
+template <class V, int kStreams>
+float read_streams(const float* data, int64_t count) {
+  constexpr int64_t kLine = 16;  // floats
+  constexpr int kVectors = kLine / V::kLanes;
+  const int64_t part = count / kStreams / kLine * kLine;
+  typename V::F32 sums[kStreams];
+  CHATGLM_UNROLL
+  for (int s = 0; s < kStreams; ++s) sums[s] = V::set(0.0F);
+  for (int64_t at = 0; at < part; at += kLine) {
+    CHATGLM_UNROLL
+    for (int s = 0; s < kStreams; ++s) {
+      CHATGLM_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        sums[s] = V::add(sums[s], V::load(data + s * part + at + v * V::kLanes));
+      }
+    }
   }
   auto total = sums[0];
-  for (int r = 1; r < V::kQuantRows; ++r) total = V::add(total, sums[r]);
-  return V::reduce_add(total) > 0.0F ? iterations * V::kQuantRows * kBlock * V::kLanes * 2 : 0;
+  for (int s = 1; s < kStreams; ++s) total = V::add(total, sums[s]);
+  return V::reduce_add(total);
+}
+
+// How many streams are fastest depends on the prefetchers: the benchmark tries them.
+template <class V>
+float peak_read(const float* data, int64_t count, int streams) {
+  switch (streams) {
+    case 1:
+      return read_streams<V, 1>(data, count);
+    case 2:
+      return read_streams<V, 2>(data, count);
+    default:
+      return read_streams<V, 4>(data, count);
+  }
 }
 
 }  // namespace chatglm::kernels

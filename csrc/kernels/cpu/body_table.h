@@ -82,7 +82,8 @@ constexpr KernelTable make_kernel_table(std::string_view name, bool (*supported)
           .silu_mul = silu_mul<V>,
           .gelu = gelu<V>,
           .peak_f32 = peak_f32<V>,
-          .peak_int8 = peak_int8<V>};
+          .peak_int8 = peak_int8<V>,
+          .peak_read = peak_read<V>};
 }
 
 }  // namespace chatglm::kernels

@@ -58,6 +58,7 @@ struct Avx2 {
   static constexpr int kFloatPanels = 4;
   static constexpr int kQuantRows = 4;
   static constexpr int kQuantPanels = 2;
+  static constexpr int kPeakChains = 12;
   static constexpr int64_t kGroup = 4;
   static void store_i8(int8_t* destination, F32 a) {
     const __m256i wide = _mm256_cvtps_epi32(a);

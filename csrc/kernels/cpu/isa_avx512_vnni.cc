@@ -45,6 +45,7 @@ struct Avx512Vnni {
   static constexpr int kFloatPanels = 2;
   static constexpr int kQuantRows = 8;
   static constexpr int kQuantPanels = 2;
+  static constexpr int kPeakChains = 18;
   static constexpr int64_t kGroup = 4;
   static void store_i8(int8_t* destination, F32 a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(destination),

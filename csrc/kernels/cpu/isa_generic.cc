@@ -130,6 +130,7 @@ struct Generic {
   static constexpr int kFloatPanels = 1;
   static constexpr int kQuantRows = 4;
   static constexpr int kQuantPanels = 1;
+  static constexpr int kPeakChains = 6;
   static constexpr int64_t kGroup = 1;
   static void store_i8(int8_t* destination, F32 a) {
     float lanes[kLanes];

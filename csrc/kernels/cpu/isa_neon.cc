@@ -49,6 +49,7 @@ struct Neon {
   static constexpr int kFloatPanels = 4;
   static constexpr int kQuantRows = 4;
   static constexpr int kQuantPanels = 4;
+  static constexpr int kPeakChains = 12;
   static constexpr int64_t kGroup = 4;
   static void store_i8(int8_t* destination, F32 a) {
     const int16x4_t words = vmovn_s32(vcvtq_s32_f32(a));

@@ -67,6 +67,8 @@ struct KernelTable {
   void (*gelu)(const GeluArgs&, int64_t begin, int64_t end);
   PeakLoop peak_f32;   // f32 fused multiply-adds
   PeakLoop peak_int8;  // int8 dot products, by the instructions the quantized kernels use
+  // Reads `count` floats in as many streams (1, 2 or 4) at once; returns their sum.
+  float (*peak_read)(const float* data, int64_t count, int streams);
 
   const LinearKernel& linear_kernel(DType dtype) const;
 };

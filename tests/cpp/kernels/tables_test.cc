@@ -45,5 +45,20 @@ TEST(KernelTables, EachKnowsEveryStorageType) {
   }
 }
 
+// The benchmark's loops end, count what they did, and read all that they are given.
+TEST(KernelTables, LoopsForTheCeilingsCountTheirWork) {
+  const std::vector<float> ones(4096, 1.0F);
+  for (const KernelTable* table : all_kernel_tables()) {
+    if (!table->supported()) continue;
+    for (const PeakLoop loop : {table->peak_f32, table->peak_int8}) {
+      EXPECT_GT(loop(3), 0) << table->name;
+      EXPECT_EQ(loop(6), 2 * loop(3)) << table->name;
+    }
+    for (const int streams : {1, 2, 4}) {
+      EXPECT_EQ(table->peak_read(ones.data(), 4096, streams), 4096.0F) << table->name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace chatglm::kernels
