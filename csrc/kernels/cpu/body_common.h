@@ -28,6 +28,12 @@
 #define CHATGLM_UNROLL
 #endif
 
+#if defined(__GNUC__) || defined(__clang__)
+#define CHATGLM_PREFETCH(address) __builtin_prefetch((address), 0, 2)  // to the second-level cache
+#else
+#define CHATGLM_PREFETCH(address) static_cast<void>(address)
+#endif
+
 namespace chatglm::kernels {
 
 template <class V>

@@ -10,11 +10,15 @@
 // or 2, kLanes), then the parts' scales and minimums as int8 (k / part, 0 to 2, kLanes), then the
 // codes (k / 32, see body_quant_codes.h); each of the three begins on a cache line.
 //
-// V offers besides: kQuantRows kQuantPanels: the tiles for many rows and for one row;
+// A few rows' product reads the panels as they lie; many rows open them first
+// (body_opened_panels.h).
+//
+// V offers besides: kQuantRows: rows of a tile; kQuantPanels: panels that one row walks side by
+// side, enough streams to keep memory busy;
 // store_i8(destination, a): kLanes integral floats as signed bytes.
 #pragma once
 
-#include "kernels/cpu/body_quant_codes.h"
+#include "kernels/cpu/body_opened_panels.h"
 
 namespace chatglm::kernels {
 
@@ -86,24 +90,24 @@ struct QuantLinear {
   }
 
   static void product(const LinearArgs& args, int64_t begin, int64_t end) {
+    if (args.m > kFewRows) return multiply_many(args, begin, end);
+    int64_t panel = begin;
     if (args.m == 1) {
-      int64_t panel = begin;
       for (; panel + V::kQuantPanels <= end; panel += V::kQuantPanels) {
         tile<1, V::kQuantPanels>(args, 0, panel);
       }
-      for (; panel < end; ++panel) tile<1, 1>(args, 0, panel);
-      return;
     }
-    for (int64_t panel = begin; panel < end; ++panel) {
+    for (; panel < end; ++panel) {
       int64_t row = 0;
-      for (; row + V::kQuantRows <= args.m; row += V::kQuantRows) {
+      for (; row + V::kQuantRows <= args.m; row += V::kQuantRows)
         tile<V::kQuantRows, 1>(args, row, panel);
-      }
       last_rows<V::kQuantRows - 1>(args, row, panel);
     }
   }
 
  private:
+  // Up to so many rows, the panels are walked once for each tile of them: opening would cost more.
+  static constexpr int64_t kFewRows = 8;
   static constexpr int64_t kCodesBytes = Codes::kBlockBytes;
   static int64_t integers_offset(int64_t k) {
     return round_up<V>(k / kForm.block * kHalves * kPanelRows * 2, 64);
@@ -150,6 +154,32 @@ struct QuantLinear {
     }
   }
 
+  using Opened = OpenedPanels<V, typename Codes::OpenDot, static_cast<int>(kParts),
+                              Codes::kOffset != 0, kForm.minimum>;
+
+  // Blocks [first, first + count) of a panel, as place p of `opened`.
+  static void open(const std::byte* panel, int64_t k, int64_t first, int64_t count, int p,
+                   Opened& opened) {
+    const auto* halves = reinterpret_cast<const uint16_t*>(panel);
+    const auto* integers = reinterpret_cast<const int8_t*>(panel + integers_offset(k));
+    const auto* codes = reinterpret_cast<const uint8_t*>(panel + codes_offset(k));
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t block = first + i;
+      const uint16_t* half = halves + block / (kForm.block / kBlock) * kHalves * kPanelRows;
+      const F32 scale = V::load_f16(half);
+      CHATGLM_UNROLL
+      for (int part = 0; part < kParts; ++part) {
+        const int8_t* integer = integers + (block * kParts + part) * kIntegers * kPanelRows;
+        V::store(opened.scales[p][i][part], part_scale(scale, integer));
+        if constexpr (kForm.minimum) {
+          V::store(opened.minimums[p][i][part],
+                   part_minimum(V::load_f16(half + kPanelRows), integer));
+        }
+      }
+      Codes::open(codes + block * kCodesBytes, opened.codes[p][i]);
+    }
+  }
+
   template <int kRows>
   static void last_rows(const LinearArgs& args, int64_t row, int64_t panel) {
     if constexpr (kRows > 0) {
@@ -161,7 +191,77 @@ struct QuantLinear {
     }
   }
 
-  // kRows prepared rows times kPanels panels.
+  // Asks for what open() will read: memory is busy while the stretch before is multiplied.
+  static void prefetch(const std::byte* panel, int64_t k, int64_t first, int64_t count) {
+    const std::byte* codes = panel + codes_offset(k) + first * kCodesBytes;
+    for (int64_t at = 0; at < count * kCodesBytes; at += 64) CHATGLM_PREFETCH(codes + at);
+    constexpr int64_t kSuper = kForm.block / kBlock;
+    const std::byte* halves = panel + first / kSuper * kHalves * kPanelRows * 2;
+    for (int64_t at = 0; at < count / kSuper * kHalves * kPanelRows * 2; at += 64) {
+      CHATGLM_PREFETCH(halves + at);
+    }
+  }
+
+  static void multiply_many(const LinearArgs& args, int64_t begin, int64_t end) {
+    for (int64_t row = 0; row < args.m; row += Opened::kMaxRows) {
+      const int64_t rows = args.m - row < Opened::kMaxRows ? args.m - row : Opened::kMaxRows;
+      multiply_rows(args, row, rows, begin, end);
+    }
+  }
+
+  // Rows [row, row + rows) of x, kMaxRows at most.
+  static void multiply_rows(const LinearArgs& args, int64_t row, int64_t rows, int64_t begin,
+                            int64_t end) {
+    constexpr int64_t kPanels = Opened::kPanels, kMaxBlocks = Opened::kMaxBlocks;
+    const int64_t stride = input_row_bytes(args.k, args.m), panel_size = panel_bytes(args.k);
+    const auto* inputs = static_cast<const std::byte*>(args.x) + row * stride;
+    const int64_t blocks = args.k / kBlock;
+    const int64_t stretches = (blocks + kMaxBlocks - 1) / kMaxBlocks;  // of a pair of panels
+    const int64_t steps = (end - begin + kPanels - 1) / kPanels * stretches;
+    // A pair of panels, the last of which may be missing, and what of them one step takes.
+    struct Stretch {
+      int64_t panel, last_panel, block, count;
+    };
+    const auto stretch = [&](int64_t step) -> Stretch {
+      const int64_t panel = begin + step / stretches * kPanels;
+      const int64_t block = step % stretches * kMaxBlocks, left = blocks - block;
+      return {panel, panel + 1 < end ? panel + 1 : panel, block,
+              left < kMaxBlocks ? left : kMaxBlocks};
+    };
+
+    Opened opened;
+    for (int64_t step = 0; step < steps; ++step) {
+      const auto [panel, last_panel, block, count] = stretch(step);
+      if (block == 0) {
+        std::memset(opened.sums, 0, static_cast<std::size_t>(rows) * sizeof(opened.sums[0]));
+      }
+      open(args.packed + panel * panel_size, args.k, block, count, 0, opened);
+      open(args.packed + last_panel * panel_size, args.k, block, count, 1, opened);
+      if (step + 1 < steps) {
+        const Stretch next = stretch(step + 1);
+        prefetch(args.packed + next.panel * panel_size, args.k, next.block, next.count);
+        prefetch(args.packed + next.last_panel * panel_size, args.k, next.block, next.count);
+      }
+      opened.multiply({inputs + block * kBlock, inputs + args.k + block * 4,
+                       inputs + corrections_offset(args.k) + block * kParts * 4, stride},
+                      rows, count);
+      if (block + count < blocks) continue;
+      for (int64_t p = panel; p <= last_panel; ++p) {
+        for (int64_t r = 0; r < rows; ++r) {
+          finish_outputs<V>(args, row + r, p * kPanelRows, V::load(opened.sums[r][p - panel]));
+        }
+      }
+    }
+  }
+
+  static F32 part_scale(F32 scale, const int8_t* integer) {
+    return kForm.scales ? V::mul(scale, V::load_i8(integer)) : scale;
+  }
+  static F32 part_minimum(F32 minimum, const int8_t* integer) {
+    return kForm.minimums ? V::mul(minimum, V::load_i8(integer + kPanelRows)) : minimum;
+  }
+
+  // kRows prepared rows times kPanels panels as they lie.
   template <int kRows, int kPanels>
   static void tile(const LinearArgs& args, int64_t row, int64_t panel) {
     const int64_t x_stride = input_row_bytes(args.k, args.m);
@@ -193,39 +293,33 @@ struct QuantLinear {
       for (int64_t within = 0; within < kForm.block / kBlock; ++within) {
         float x_scale[kRows];
         CHATGLM_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          std::memcpy(&x_scale[r], x_scales + r * x_stride, 4);
-        }
+        for (int r = 0; r < kRows; ++r) std::memcpy(&x_scale[r], x_scales + r * x_stride, 4);
         CHATGLM_UNROLL
         for (int part = 0; part < kParts; ++part) {
+          int32_t offsets[kRows] = {};
+          float inputs[kRows] = {};
+          CHATGLM_UNROLL
+          for (int r = 0; r < kRows; ++r) {
+            const int8_t* correction = x_corrections + r * x_stride;
+            if constexpr (Codes::kOffset != 0) std::memcpy(&offsets[r], correction, 4);
+            if constexpr (kForm.minimum) std::memcpy(&inputs[r], correction, 4);
+          }
           CHATGLM_UNROLL
           for (int p = 0; p < kPanels; ++p) {
-            int32_t offsets[kRows] = {};
-            if constexpr (Codes::kOffset != 0) {
-              CHATGLM_UNROLL
-              for (int r = 0; r < kRows; ++r) {
-                std::memcpy(&offsets[r], x_corrections + r * x_stride, 4);
-              }
-            }
             F32 dots[kRows];
             Codes::template dot<kRows>(codes + p * panel_size, part, x + part * kForm.part,
                                        x_stride, offsets, dots);
             const int8_t* integer = integers + p * panel_size;
-            const F32 part_scale = kForm.scales ? V::mul(scale[p], V::load_i8(integer)) : scale[p];
+            const F32 factor = part_scale(scale[p], integer);
             CHATGLM_UNROLL
             for (int r = 0; r < kRows; ++r) {
-              total[p][r] = V::fma(dots[r], V::mul(part_scale, V::set(x_scale[r])), total[p][r]);
+              total[p][r] = V::fma(dots[r], V::mul(factor, V::set(x_scale[r])), total[p][r]);
             }
             if constexpr (kForm.minimum) {
-              F32 part_minimum = minimum[p];
-              if constexpr (kForm.minimums) {
-                part_minimum = V::mul(part_minimum, V::load_i8(integer + kPanelRows));
-              }
+              const F32 least = part_minimum(minimum[p], integer);
               CHATGLM_UNROLL
               for (int r = 0; r < kRows; ++r) {
-                float inputs;
-                std::memcpy(&inputs, x_corrections + r * x_stride, 4);
-                total[p][r] = V::fma(part_minimum, V::set(inputs), total[p][r]);
+                total[p][r] = V::fma(least, V::set(inputs[r]), total[p][r]);
               }
             }
           }

@@ -11,6 +11,7 @@
 //   kGroup                       1 or 4
 //   Bytes                        kLanes * kGroup codes
 //   load_bytes(source)           aligned to the vector
+//   store_bytes(destination, a)  the same
 //   field(a, from, to, bits)     the bits [from, from + bits) of every byte, moved to `to`
 //   merge(a, b)                  or
 //   lookup(a)                    the bytes of kCodeTable at places 0..15, xor kByteFlip
@@ -97,6 +98,18 @@ struct QuantCodes {
     CHATGLM_UNROLL
     for (int r = 0; r < kRows; ++r) dots[r] = V::to_f32(sums[r]);
   }
+
+  // A block's codes as whole bytes: (32 / kGroup, kLanes, kGroup).
+  static void open(const uint8_t* block, uint8_t* opened) {
+    CHATGLM_UNROLL
+    for (int j = 0; j < kBlock / V::kGroup; ++j) {
+      V::store_bytes(opened + j * kVectorBytes, load(block, j));
+    }
+  }
+  // Sums products of such bytes. Codes of 4 bits or fewer share one way.
+  using OpenDot =
+      std::conditional_t<kSignedBytes, typename V::ByteDot,
+                         typename V::template CodeDot<(1 << (kBits < 4 ? 4 : kBits % 8)) - 1>>;
 
  private:
   static constexpr int kFirstPlane = kBits >= 4 ? 4 : 2;  // bits; unless there are 8

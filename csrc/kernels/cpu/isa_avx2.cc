@@ -57,7 +57,7 @@ struct Avx2 {
   static constexpr int kFloatRows = 6;
   static constexpr int kFloatPanels = 4;
   static constexpr int kQuantRows = 4;
-  static constexpr int kQuantPanels = 2;
+  static constexpr int kQuantPanels = 4;
   static constexpr int kPeakChains = 12;
   static constexpr int64_t kGroup = 4;
   static void store_i8(int8_t* destination, F32 a) {
@@ -73,6 +73,9 @@ struct Avx2 {
   static constexpr int kByteOffset = 0;
   static Bytes load_bytes(const uint8_t* source) {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(source));
+  }
+  static void store_bytes(uint8_t* destination, Bytes a) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(destination), a);
   }
   static Bytes field(Bytes a, int from, int to, int bits) {
     const __m256i moved =

@@ -43,8 +43,8 @@ struct Avx512Vnni {
   // 8 rows * 2 vectors of sums, 2 weight vectors and one input: 19 of 32 registers.
   static constexpr int kFloatRows = 8;
   static constexpr int kFloatPanels = 2;
-  static constexpr int kQuantRows = 8;
-  static constexpr int kQuantPanels = 2;
+  static constexpr int kQuantRows = 4;
+  static constexpr int kQuantPanels = 4;
   static constexpr int kPeakChains = 18;
   static constexpr int64_t kGroup = 4;
   static void store_i8(int8_t* destination, F32 a) {
@@ -58,6 +58,9 @@ struct Avx512Vnni {
   static constexpr int kByteOffset = 128;
   static Bytes load_bytes(const uint8_t* source) {
     return _mm512_load_si512(reinterpret_cast<const void*>(source));
+  }
+  static void store_bytes(uint8_t* destination, Bytes a) {
+    _mm512_store_si512(reinterpret_cast<void*>(destination), a);
   }
   static Bytes field(Bytes a, int from, int to, int bits) {
     const auto left = static_cast<unsigned>(to - from), right = static_cast<unsigned>(from - to);

@@ -151,6 +151,9 @@ struct Generic {
     for (int i = 0; i < kLanes; ++i) bytes[i] = source[i];
     return bytes;
   }
+  static void store_bytes(uint8_t* destination, Bytes a) {
+    for (int i = 0; i < kLanes; ++i) destination[i] = static_cast<uint8_t>(a[i]);
+  }
   static Bytes field(Bytes a, int from, int to, int bits) {
     const auto mask = static_cast<int16_t>((1 << bits) - 1);
     return ((a >> from) & all(mask)) << to;

@@ -65,6 +65,7 @@ struct Neon {
   static constexpr int kByteFlip = 0;
   static constexpr int kByteOffset = 0;
   static Bytes load_bytes(const uint8_t* source) { return vld1q_u8(source); }
+  static void store_bytes(uint8_t* destination, Bytes a) { vst1q_u8(destination, a); }
   static Bytes field(Bytes a, int from, int to, int bits) {
     const uint8x16_t moved = vshlq_u8(a, vdupq_n_s8(static_cast<int8_t>(to - from)));
     return vandq_u8(moved, vdupq_n_u8(static_cast<uint8_t>(((1 << bits) - 1) << to)));

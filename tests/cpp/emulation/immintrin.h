@@ -180,6 +180,10 @@ Integers load_si512(const void* source) {
   std::memcpy(a.byte, source, sizeof(a.byte));
   return a;
 }
+void store_si512(void* destination, const Integers& a) {
+  if (reinterpret_cast<std::uintptr_t>(destination) % 64 != 0) __builtin_trap();
+  std::memcpy(destination, a.byte, sizeof(a.byte));
+}
 Integers setzero_si512() {
   return {};
 }
@@ -298,6 +302,8 @@ Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b
 #define _mm512_slli_epi32 emulated::slli_epi32
 #undef _mm512_srli_epi16
 #define _mm512_srli_epi16 emulated::srli_epi16
+#undef _mm512_store_si512
+#define _mm512_store_si512 emulated::store_si512
 #undef _mm512_storeu_ps
 #define _mm512_storeu_ps emulated::storeu_ps
 #undef _mm512_sub_ps
