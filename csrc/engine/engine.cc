@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <span>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "engine/memory_budget.h"
 #include "engine/runner.h"
 #include "engine/scheduler.h"
+#include "engine/speculation.h"
 #include "kv/block_allocator.h"
 #include "kv/paged_kv.h"
 
@@ -30,6 +32,8 @@ EngineOptions validated(EngineOptions options) {
   require(options.max_sequences >= 1, "max_sequences", "at least 1", options.max_sequences);
   require(options.kv_budget_bytes >= 0, "kv_budget_bytes", "0 (automatic) or positive",
           options.kv_budget_bytes);
+  require(options.num_guesses >= 0, "num_guesses", "0 (as many as pay) or positive",
+          options.num_guesses);
   options.max_sequences = std::min(options.max_sequences, options.max_batch_rows);
   return options;
 }
@@ -48,7 +52,8 @@ int64_t kv_budget_bytes(const ModelConfig& config, const EngineOptions& options)
 }  // namespace
 
 struct Engine::Impl {
-  Impl(Model& model_, Backend& backend, const EngineOptions& options)
+  Impl(Model& model_, Backend& backend, const EngineOptions& options,
+       std::unique_ptr<Drafter> drafter)
       : model(model_),
         config(model_.config()),
         num_adapters(model_.num_adapters()),
@@ -62,7 +67,8 @@ struct Engine::Impl {
                .max_logit_rows = std::max(options.max_sequences, kPromptLogitRows),
                .prefix_reuse = options.prefix_reuse},
         scheduler(limits, allocator, prefix),
-        runner(model_, limits.max_rows + longest_bidirectional(), limits.max_logit_rows, prefix) {}
+        runner(model_, limits.max_rows + longest_bidirectional(), limits.max_logit_rows, prefix),
+        speculation(std::move(drafter), options.num_guesses) {}
 
   // Tokens that a step may have to compute together, whatever its limit.
   int64_t longest_bidirectional() const {
@@ -71,8 +77,11 @@ struct Engine::Impl {
 
   void check_prompt_length(const Request& request) const;
   void check_token(int32_t token, const char* field) const;
-  void finish(Sequence* sequence, FinishReason reason, const std::string& error = {});
+  std::span<const float> run(std::span<const Chunk> chunks);
   void take(const Chunk& chunk, std::span<const float> logits);
+  void take_tokens(const Chunk& chunk, std::span<const float> logits);
+  void finish(Sequence* sequence, FinishReason reason, const std::string& error = {});
+  void remove(Sequence* sequence);
 
   const Model& model;
   const ModelConfig& config;
@@ -84,14 +93,16 @@ struct Engine::Impl {
   const SchedulerLimits limits;
   Scheduler scheduler;
   Runner runner;
+  Speculation speculation;
   SamplerWorkspace workspace;
   std::vector<StepOutput> events;  // not yet returned
   EngineStats counts;              // what stats() can't ask others for
   RequestId last_id = 0;
 };
 
-Engine::Engine(Model& model, Backend& backend, const EngineOptions& options)
-    : impl_(std::make_unique<Impl>(model, backend, validated(options))) {}
+Engine::Engine(Model& model, Backend& backend, const EngineOptions& options,
+               std::unique_ptr<Drafter> drafter)
+    : impl_(std::make_unique<Impl>(model, backend, validated(options), std::move(drafter))) {}
 
 Engine::~Engine() = default;
 
@@ -167,7 +178,8 @@ std::vector<StepOutput> Engine::step() {
   }
   const std::span<const Chunk> chunks = impl.scheduler.plan();
   if (!chunks.empty()) {
-    std::span<const float> logits = impl.runner.run(chunks, impl.kv);
+    impl.speculation.add_guesses(impl.scheduler, chunks);
+    std::span<const float> logits = impl.run(chunks);
     ++impl.counts.steps;
     for (const Chunk& chunk : chunks) {
       const auto size = static_cast<std::size_t>(chunk.num_logits() * impl.config.vocab_size);
@@ -182,12 +194,23 @@ std::vector<StepOutput> Engine::step() {
   return std::exchange(impl.events, {});
 }
 
+std::span<const float> Engine::Impl::run(std::span<const Chunk> chunks) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
+  const std::span<const float> logits = runner.run(chunks, kv);
+  const std::chrono::duration<double, std::milli> elapsed = Clock::now() - begin;
+  speculation.note_step(chunks, elapsed.count());
+  return logits;
+}
+
 // logits: (chunk.num_logits(), vocab_size)
 void Engine::Impl::take(const Chunk& chunk, std::span<const float> logits) {
   Sequence& sequence = *chunk.sequence;
   counts.prompt_tokens_computed +=
       std::max<int64_t>(0, std::min(chunk.end, sequence.prompt_tokens) - chunk.begin);
-  scheduler.mark_computed(chunk);
+  if (!chunk.must_be_repeated()) {
+    scheduler.mark_computed(sequence, std::min(chunk.end, sequence.num_tokens()));
+  }
 
   if (sequence.num_logits_given < sequence.prompt_tokens && sequence.on_prompt_logits) {
     if (chunk.num_logits() > 0) sequence.on_prompt_logits(chunk.first_logit, logits);
@@ -195,19 +218,45 @@ void Engine::Impl::take(const Chunk& chunk, std::span<const float> logits) {
   }
   if (sequence.num_uncomputed() > 0) return;
   if (!sequence.wants_next_token()) return finish(&sequence, FinishReason::kLength);
+  take_tokens(chunk, logits);
+}
 
+// After the last token and each right guess: what the sampler gives there, which is what it would
+// give in a step of its own. The first one that differs from the guess makes the rest worthless.
+void Engine::Impl::take_tokens(const Chunk& chunk, std::span<const float> logits) {
+  Sequence& sequence = *chunk.sequence;
   const auto vocab_size = static_cast<std::size_t>(config.vocab_size);
-  SampledToken token = sequence.sampler.sample(logits.last(vocab_size), sequence.tokens, workspace);
-  ++counts.tokens_generated;
-  const FinishReason reason = sequence.append(token.token);
-  events.push_back(sequence.event(reason));
-  events.back().token = std::move(token);
-  if (reason != FinishReason::kNone) scheduler.remove(&sequence);
+  const auto num_guesses = static_cast<std::size_t>(chunk.num_guesses());
+  logits = logits.last((num_guesses + 1) * vocab_size);
+  sequence.num_proposed += chunk.num_guesses();
+  counts.tokens_proposed += chunk.num_guesses();
+  const int64_t first = sequence.num_tokens();
+  FinishReason reason = FinishReason::kNone;
+  for (std::size_t row = 0; row <= num_guesses && reason == FinishReason::kNone; ++row) {
+    scheduler.mark_computed(sequence, sequence.num_tokens());
+    SampledToken token = sequence.sampler.sample(logits.subspan(row * vocab_size, vocab_size),
+                                                 sequence.tokens, workspace);
+    const bool was_guessed = row < num_guesses && sequence.draft[row] == token.token;
+    ++counts.tokens_generated;
+    counts.tokens_accepted += was_guessed ? 1 : 0;
+    sequence.num_accepted += was_guessed ? 1 : 0;
+    reason = sequence.append(token.token);
+    events.push_back(sequence.event(reason));
+    events.back().token = std::move(token);
+    if (!was_guessed) break;
+  }
+  speculation.learn(sequence, first);
+  if (reason != FinishReason::kNone) remove(&sequence);
 }
 
 void Engine::Impl::finish(Sequence* sequence, FinishReason reason, const std::string& error) {
   events.push_back(sequence->event(reason));
   events.back().error = error;
+  remove(sequence);
+}
+
+void Engine::Impl::remove(Sequence* sequence) {
+  speculation.forget(sequence->id);
   scheduler.remove(sequence);
 }
 

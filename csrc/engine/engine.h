@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/cache_prefix.h"
+#include "engine/drafter.h"
 #include "engine/request.h"
 #include "model/model.h"
 
@@ -21,6 +22,9 @@ struct EngineOptions {
   int64_t kv_budget_bytes = 0;  // 0: room for max_length positions, at most half of the free memory
   DType kv_dtype = DType::kF16;
   bool prefix_reuse = true;
+  // Guesses of each sequence in a step, with a drafter. 0: as many as pay here, from what steps
+  // cost and how many guesses were right lately, so maybe none.
+  int64_t num_guesses = 0;
   // Of a model with a trained prefix: called by the constructor with the pages for it.
   PrefixWriter write_prefix = {};
 };
@@ -30,6 +34,8 @@ struct EngineStats {
   int64_t prompt_tokens_computed = 0;  // again after a preemption included
   int64_t prompt_tokens_reused = 0;
   int64_t tokens_generated = 0;
+  int64_t tokens_proposed = 0;  // guesses that were verified, and
+  int64_t tokens_accepted = 0;  // those that turned out right
   int64_t preemptions = 0;
   int64_t running = 0;
   int64_t waiting = 0;
@@ -39,9 +45,11 @@ struct EngineStats {
 
 class Engine {
  public:
-  // The model and the backend outlive the engine. Throws Error{kInvalidArgument}: options out of
+  // The model and the backend outlive the engine. With a drafter, several tokens of a sequence may
+  // come in one step; they are the same as without. Throws Error{kInvalidArgument}: options out of
   // range, or a cache budget below one page.
-  Engine(Model& model, Backend& backend, const EngineOptions& options);
+  Engine(Model& model, Backend& backend, const EngineOptions& options,
+         std::unique_ptr<Drafter> drafter = nullptr);
   ~Engine();
 
   // Throws Error{kContextLength} where prompt + 1 exceeds the model's max_length or the whole cache

@@ -24,6 +24,7 @@ struct Request {
   // first_prompt_logit are computed without logits.
   std::function<void(int64_t first_position, std::span<const float> logits)> on_prompt_logits;
   int64_t first_prompt_logit = 0;
+  bool may_speculate = true;  // where the engine has a drafter; the tokens are the same either way
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };
@@ -35,7 +36,9 @@ struct StepOutput {
   FinishReason finish = FinishReason::kNone;
   std::string error;  // with kError: a sentence
   int64_t prompt_tokens = 0;
-  int64_t reused_tokens = 0;  // of the prompt, taken from the prefix cache
+  int64_t reused_tokens = 0;    // of the prompt, taken from the prefix cache
+  int64_t proposed_tokens = 0;  // guesses verified up to here, and
+  int64_t accepted_tokens = 0;  // those among them that were right
 };
 
 }  // namespace chatglm

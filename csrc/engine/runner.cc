@@ -70,7 +70,7 @@ void Runner::pack(std::span<const Chunk> chunks) {
       if (position >= chunk.first_logit && position < chunk.end_logit) {
         logit_rows_.push_back(static_cast<int32_t>(token_ids_.size()));
       }
-      token_ids_.push_back(chunk.sequence->tokens[static_cast<std::size_t>(position)]);
+      token_ids_.push_back(chunk.sequence->token(position));
       positions_.push_back(static_cast<int32_t>(prefix_.first_position + position));
       slots_.push_back(static_cast<int32_t>(prefix_.length + position));
       visible_.push_back(

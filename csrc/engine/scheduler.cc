@@ -50,6 +50,7 @@ std::vector<Sequence*> Scheduler::waiting() const {
 }
 
 std::span<const Chunk> Scheduler::plan() {
+  take_guesses_back();
   make_room_to_decode();
   admit_waiting();
   chunks_.clear();
@@ -65,10 +66,31 @@ std::span<const Chunk> Scheduler::plan() {
   return chunks_;
 }
 
-void Scheduler::mark_computed(const Chunk& chunk) {
-  if (chunk.must_be_repeated()) return;
-  Sequence& sequence = *chunk.sequence;
-  sequence.num_computed = chunk.end;
+int64_t Scheduler::add_guesses(std::size_t chunk, int64_t most) {
+  Chunk& extended = chunks_[chunk];
+  Sequence& sequence = *extended.sequence;
+  const int64_t room =
+      std::min({rows_left_, logit_rows_left_, most, static_cast<int64_t>(sequence.draft.size())});
+  int64_t count = 0;
+  for (; count < room && take_page_for(sequence, extended.end); ++count) {
+    ++extended.end;
+    ++extended.end_logit;
+  }
+  rows_left_ -= count;
+  logit_rows_left_ -= count;
+  return count;
+}
+
+bool Scheduler::take_page_for(Sequence& sequence, int64_t index) {
+  if (sequence.pages.size() == pages_for(index + 1)) return true;
+  const PageId page = allocator_.allocate();
+  if (page == kNoPage) return false;
+  sequence.pages.push_back(page);
+  return true;
+}
+
+void Scheduler::mark_computed(Sequence& sequence, int64_t end) {
+  sequence.num_computed = end;
   if (!limits_.prefix_reuse) return;
   const int64_t page_tokens = allocator_.page_tokens();
   const int64_t slots = prefix_.length + sequence.num_computed;
@@ -106,6 +128,16 @@ std::vector<int32_t> Scheduler::block_tokens(const Sequence& sequence, int64_t e
                               kFiller);
   tokens.insert(tokens.end(), sequence.tokens.begin(), sequence.tokens.begin() + end);
   return tokens;
+}
+
+// The pages that only guesses needed: whatever else the step does, it does as without them.
+void Scheduler::take_guesses_back() {
+  for (const auto& sequence : running_) {
+    const std::size_t own = pages_for(sequence->num_tokens());
+    if (sequence->pages.size() <= own) continue;
+    allocator_.release(std::span(sequence->pages).subspan(own));
+    sequence->pages.resize(own);
+  }
 }
 
 void Scheduler::make_room_to_decode() {
@@ -177,6 +209,7 @@ bool Scheduler::take_pages(Sequence& sequence) {
 void Scheduler::give_pages_back(Sequence& sequence) {
   allocator_.release(sequence.pages);
   sequence.pages.clear();
+  sequence.draft.clear();
   sequence.num_computed = 0;
   sequence.num_published = 0;
 }

@@ -3,6 +3,7 @@
 // page ids; knows neither the model nor the memory of the pages.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -22,7 +23,8 @@ struct SchedulerLimits {
   bool prefix_reuse = true;
 };
 
-// Tokens [begin, end) of a sequence, each a row of the step.
+// Tokens [begin, end) of a sequence, each a row of the step. Where a sequence waits for its next
+// token, guesses may follow its last one.
 struct Chunk {
   Sequence* sequence = nullptr;
   int64_t begin = 0;
@@ -35,6 +37,12 @@ struct Chunk {
   // Logits are wanted of more of these tokens than a step has room for: they must be computed
   // again, since not all tokens can wait for the next step.
   bool must_be_repeated() const { return end_logit < end; }
+  // The last of the sequence's own tokens, to get the next one.
+  bool is_decode() const {
+    return begin == sequence->num_tokens() - 1 && begin >= sequence->prompt_tokens &&
+           num_logits() > 0;
+  }
+  int64_t num_guesses() const { return std::max<int64_t>(0, end - sequence->num_tokens()); }
 };
 
 class Scheduler {
@@ -58,9 +66,14 @@ class Scheduler {
   // prompts. Every chunk's pages are in its sequence. Valid until the next call; empty only where
   // there is no sequence.
   std::span<const Chunk> plan();
-  // The chunk was computed: publishes the pages that became full. Nothing, where it must be
-  // repeated.
-  void mark_computed(const Chunk& chunk);
+  // Adds up to `most` guesses of the sequence's draft to a chunk of the plan that is a decode.
+  // Guesses take free pages only, and have them up to the next plan. Returns how many were added.
+  int64_t add_guesses(std::size_t chunk, int64_t most);
+  // Makes sure that the sequence has a page for token `index`, which follows what it has pages for.
+  // False: none is free.
+  bool take_page_for(Sequence& sequence, int64_t index);
+  // The sequence's own tokens before `end` are computed: publishes the pages that became full.
+  void mark_computed(Sequence& sequence, int64_t end);
   // Gives the sequence's pages back and destroys it.
   void remove(Sequence* sequence);
 
@@ -69,6 +82,7 @@ class Scheduler {
 
   std::size_t pages_for(int64_t tokens) const;
   std::vector<int32_t> block_tokens(const Sequence& sequence, int64_t end) const;
+  void take_guesses_back();
   void make_room_to_decode();
   void preempt_youngest();
   void admit_waiting();

@@ -27,6 +27,7 @@ Sequence::Sequence(RequestId sequence_id, Request request, int64_t max_length,
       adapter(request.adapter),
       cache_salt(salt_of(request, prompt_layout)),
       on_prompt_logits(std::move(request.on_prompt_logits)),
+      may_speculate(request.may_speculate),
       sampler(std::move(request.sampling)),
       tokens(std::move(request.prompt)),
       num_logits_given(request.first_prompt_logit) {}
@@ -50,6 +51,8 @@ StepOutput Sequence::event(FinishReason finish) const {
   output.finish = finish;
   output.prompt_tokens = prompt_tokens;
   output.reused_tokens = num_reused;
+  output.proposed_tokens = num_proposed;
+  output.accepted_tokens = num_accepted;
   return output;
 }
 

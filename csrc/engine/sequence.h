@@ -27,6 +27,12 @@ struct Sequence {
   int64_t visible_from(int64_t index) const {
     return std::max<int64_t>(layout.bidirectional_tokens, index + 1);
   }
+  // Token `index`, which may be a guess.
+  int32_t token(int64_t index) const {
+    const int64_t guess = index - num_tokens();
+    return guess < 0 ? tokens[static_cast<std::size_t>(index)]
+                     : draft[static_cast<std::size_t>(guess)];
+  }
   bool wants_next_token() const { return num_tokens() < max_tokens; }
   // Logits of the tokens from this one on are wanted.
   int64_t first_logit() const;
@@ -45,15 +51,19 @@ struct Sequence {
   // BlockAllocator): the adapter, and where tokens see what comes after them, all of that.
   const std::vector<int32_t> cache_salt;
   const std::function<void(int64_t, std::span<const float>)> on_prompt_logits;
+  const bool may_speculate;
   Sampler sampler;
 
   std::vector<int32_t> tokens;     // prompt and generated
+  std::vector<int32_t> draft;      // guesses of what follows them
   std::vector<PageId> pages;       // page i holds slots [i, i + 1) * page_tokens; the first token
                                    // follows the trained prefix, where the model has one
   bool needs_prefix_tail = false;  // the prefix's last page is the sequence's own, and empty yet
   int64_t num_computed = 0;        // tokens whose keys and values lie in the pages
   int64_t num_published = 0;       // pages that were published, from the first on
   int64_t num_reused = 0;          // prompt tokens taken from the prefix cache at first admission
+  int64_t num_proposed = 0;        // guesses that were verified, and
+  int64_t num_accepted = 0;        // those that turned out right
   int64_t num_logits_given;        // prompt positions whose logits on_prompt_logits has had
   bool was_admitted = false;
   bool is_cancelled = false;
