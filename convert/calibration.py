@@ -69,6 +69,8 @@ def gather_imatrix(
             kv_cache_bytes=None,
             max_length=None,
             adapters=[],
+            speculative="off",
+            draft_model=None,
             record_inputs=True,
         )
         ids = tokenize(pipeline.tokenizer, content, parse_special=parse_special)

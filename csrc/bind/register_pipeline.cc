@@ -48,8 +48,11 @@ PipelineHolder open_pipeline(
     std::optional<int64_t> num_threads, const std::string& kv_dtype,
     std::optional<int64_t> kv_cache_bytes, std::optional<int64_t> max_length,
     const std::vector<std::pair<std::string, std::filesystem::path>>& adapters,
+    const std::string& speculative, const std::optional<std::filesystem::path>& draft_model,
     bool record_inputs) {
   PipelineOptions options;
+  options.speculative = speculative;
+  options.draft_model = draft_model.value_or(std::filesystem::path());
   options.record_inputs = record_inputs;
   for (const auto& [name, file] : adapters) options.adapters.push_back({name, file});
   options.device = device;
@@ -150,8 +153,26 @@ void register_generation(py::module_& module) {
                              [](const Generation& generation) {
                                return finish_reason_name(generation.finish_reason());
                              })
+      .def_property_readonly(
+          "proposed_tokens",
+          [](const Generation& generation) { return generation.timings().proposed_tokens; })
+      .def_property_readonly(
+          "accepted_tokens",
+          [](const Generation& generation) { return generation.timings().accepted_tokens; })
       .def_property_readonly("message", &Generation::message)
       .def_property_readonly("text", &Generation::text);
+}
+
+void register_stats(py::module_& module) {
+  py::class_<EngineStats>(module, "EngineStats")
+      .def_readonly("steps", &EngineStats::steps)
+      .def_readonly("prompt_tokens_computed", &EngineStats::prompt_tokens_computed)
+      .def_readonly("prompt_tokens_reused", &EngineStats::prompt_tokens_reused)
+      .def_readonly("tokens_generated", &EngineStats::tokens_generated)
+      .def_readonly("tokens_proposed", &EngineStats::tokens_proposed)
+      .def_readonly("tokens_accepted", &EngineStats::tokens_accepted)
+      .def_readonly("preemptions", &EngineStats::preemptions)
+      .def_readonly("kv_bytes_allocated", &EngineStats::kv_bytes_allocated);
 }
 
 void register_config(py::module_& module) {
@@ -173,10 +194,12 @@ void register_config(py::module_& module) {
 void register_pipeline(py::module_& module) {
   register_generation(module);
   register_config(module);
+  register_stats(module);
   py::class_<Pipeline, PipelineHolder>(module, "Pipeline")
       .def(py::init(&open_pipeline), py::arg("path"), py::kw_only(), py::arg("device"),
            py::arg("num_threads"), py::arg("kv_dtype"), py::arg("kv_cache_bytes"),
-           py::arg("max_length"), py::arg("adapters"), py::arg("record_inputs") = false)
+           py::arg("max_length"), py::arg("adapters"), py::arg("speculative"),
+           py::arg("draft_model"), py::arg("record_inputs") = false)
       .def_property_readonly("config", &Pipeline::config)
       .def_property_readonly("model_type", &Pipeline::model_type)
       .def_property_readonly("max_length", &Pipeline::max_length)
@@ -190,6 +213,7 @@ void register_pipeline(py::module_& module) {
                                return std::vector<std::string>(names.begin(), names.end());
                              })
       .def_property_readonly("system_info", &Pipeline::system_info)
+      .def_property_readonly("stats", &Pipeline::stats)
       .def_property_readonly("chat_format", &Pipeline::chat_format,
                              py::return_value_policy::reference_internal)
       .def(

@@ -20,6 +20,18 @@ std::string timing_line(const char* what, double ms, int64_t tokens, const std::
   return line;
 }
 
+// Of the guesses that were verified; nothing where there was none.
+std::string speculation_line(const GenerationTimings& timings) {
+  if (timings.proposed_tokens == 0) return "";
+  char line[120];
+  std::snprintf(line, sizeof line, "speculation: %lld tokens proposed, %lld accepted (%.1f %%)\n",
+                static_cast<long long>(timings.proposed_tokens),
+                static_cast<long long>(timings.accepted_tokens),
+                100.0 * static_cast<double>(timings.accepted_tokens) /
+                    static_cast<double>(timings.proposed_tokens));
+  return line;
+}
+
 void print_timings(const GenerationTimings& timings) {
   const int64_t computed = timings.prompt_tokens - timings.reused_tokens;
   const std::string reused = timings.reused_tokens > 0
@@ -28,7 +40,8 @@ void print_timings(const GenerationTimings& timings) {
   write_note("\n" + timing_line("prompt", timings.prompt_ms, computed, reused) +
              timing_line("output", timings.output_ms, timings.output_tokens, "") +
              timing_line("total", timings.prompt_ms + timings.output_ms,
-                         computed + timings.output_tokens, ""));
+                         computed + timings.output_tokens, "") +
+             speculation_line(timings));
 }
 
 }  // namespace

@@ -70,6 +70,13 @@ OptionParser make_parser(Args& args) {
   parser.text({"--device"}, "NAME", "where to compute", args.device);
   parser.choice({"--kv_dtype"}, {"f32", "f16", "q8_0"}, "storage type of the context",
                 args.kv_dtype);
+  parser.choice({"--speculative"}, {"auto", "off", "lookup"},
+                "guess tokens and verify several in one step: the answer is the same, sooner",
+                args.speculative);
+  parser.text({"--draft_model"}, "FILE",
+              "a smaller GGUF model of the same vocabulary that guesses (default: what the text "
+              "so far repeats)",
+              args.draft_model);
   parser.flag({"-v", "--verbose"}, "print what is loaded and how long it takes", args.verbose);
   parser.flag({"--version"}, "print the version", args.version);
   parser.flag({"-h", "--help"}, "print this text", args.help);
@@ -85,6 +92,9 @@ void check_combination(const Args& args) {
   if (args.system && args.system_file) usage_error("give either --system or --sp, not both");
   if (args.adapter && args.adapters().empty()) {
     usage_error("--adapter chooses among adapters that --lora loads, but there is none");
+  }
+  if (!args.draft_model.empty() && args.speculative != "auto") {
+    usage_error("--draft_model is used with --speculative auto, found " + args.speculative);
   }
   if (!args.chat() && (args.system || args.system_file)) {
     usage_error("a system message belongs to --mode chat, found --mode generate");

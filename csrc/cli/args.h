@@ -38,6 +38,8 @@ struct Args {
   std::optional<int64_t> num_threads;  // nothing: one for each performance core
   std::string device = "auto";
   std::string kv_dtype = "f16";
+  std::string speculative = "auto";
+  std::string draft_model;  // empty: none
   bool verbose = false;
   bool help = false;
   bool version = false;

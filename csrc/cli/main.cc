@@ -87,6 +87,8 @@ std::unique_ptr<Pipeline> load(const Args& args) {
   options.kv_dtype = args.kv_dtype;
   options.max_length = args.max_length.value_or(0);
   options.adapters = args.adapters();
+  options.speculative = args.speculative;
+  options.draft_model = path_from_utf8(args.draft_model);
   const std::filesystem::path path =
       args.model.empty() ? find_demo_model() : path_from_utf8(args.model);
   std::unique_ptr<Pipeline> pipeline;

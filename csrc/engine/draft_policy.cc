@@ -56,12 +56,12 @@ double StepCosts::ms(int64_t rows) const {
 }
 
 double Acceptance::rate(double expected) const {
-  constexpr double kWeight = 2.0;  // of what is expected, in guesses
+  constexpr double kWeight = 1.0;  // of what is expected, in guesses
   return (right_ + kWeight * expected) / (judged_ + kWeight);
 }
 
 void Acceptance::note(int64_t num_right, bool then_wrong) {
-  constexpr double kMemory = 0.9;
+  constexpr double kMemory = 0.93;
   right_ = kMemory * right_ + static_cast<double>(num_right);
   judged_ = kMemory * judged_ + static_cast<double>(num_right + (then_wrong ? 1 : 0));
 }
@@ -69,6 +69,7 @@ void Acceptance::note(int64_t num_right, bool then_wrong) {
 std::vector<int64_t> choose_drafts(const StepCosts& costs, double draft_ms, int64_t rows,
                                    int64_t max_rows, std::span<const DraftCandidate> candidates) {
   std::vector<int64_t> counts(candidates.size(), 0);
+  if (!costs.is_sure(rows)) return counts;
   std::vector<int64_t> best = counts;
   std::vector<double> gains;  // of one more guess: the probability that it and all before are right
   for (const DraftCandidate& candidate : candidates) gains.push_back(candidate.rate);

@@ -19,6 +19,8 @@ class StepCosts {
   void note(int64_t rows, double ms);
   // 1 <= rows <= kMaxRows. In between and beyond what was measured: a guess.
   double ms(int64_t rows) const;
+  // Measured, and more than once.
+  bool is_sure(int64_t rows) const { return entry(rows).latest.size() >= 3; }
 
  private:
   struct Entry {
@@ -54,7 +56,8 @@ struct DraftCandidate {
 
 // The number of guesses for each candidate that gives the most tokens a second.
 // rows: of the step without guesses; max_rows: with them.
-// draft_ms: the time that it takes to make a guess for all candidates.
+// draft_ms: the time that it takes to make a guess for all candidates. None, as long as it is not
+// known what the step costs without.
 std::vector<int64_t> choose_drafts(const StepCosts& costs, double draft_ms, int64_t rows,
                                    int64_t max_rows, std::span<const DraftCandidate> candidates);
 

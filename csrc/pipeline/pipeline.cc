@@ -8,9 +8,11 @@
 #include "backend/registry.h"
 #include "base/error.h"
 #include "chat/code_language.h"
+#include "engine/prompt_lookup.h"
 #include "model/prefix.h"
 #include "model/tensor_source.h"
 #include "pipeline/read_answer.h"
+#include "pipeline/speculative.h"
 #include "pipeline/text_stream.h"
 
 namespace chatglm {
@@ -61,6 +63,18 @@ SamplingParams recommended_sampling(const GgufFile& file) {
   return params;
 }
 
+// The share that `file` has of the bytes of both.
+double share_of(const std::filesystem::path& file, const std::filesystem::path& other) {
+  const auto bytes = static_cast<double>(std::filesystem::file_size(file));
+  return bytes / (bytes + static_cast<double>(std::filesystem::file_size(other)));
+}
+
+// What a part of the loading tells, as progress from `begin` to `end` of all of it.
+LoadProgress part_of(const LoadProgress& progress, double begin, double end) {
+  if (!progress) return {};
+  return [=, &progress](double done) { progress(begin + (end - begin) * done); };
+}
+
 }  // namespace
 
 struct Pipeline::Impl {
@@ -81,6 +95,7 @@ struct Pipeline::Impl {
   const RecordingBackend* recorder = nullptr;  // the backend, where it records
   std::unique_ptr<Model> model;
   std::vector<std::string> adapter_names;  // by their index in the model
+  std::unique_ptr<DraftPart> draft;        // nullptr: none
   std::unique_ptr<EngineThread> engine;
   double load_ms = 0;
 };
@@ -100,6 +115,10 @@ Pipeline::Impl::Impl(const std::filesystem::path& model_file, const PipelineOpti
                     " tokens, but the model only " + std::to_string(config.vocab_size),
                 display_name(file.path()));
   }
+  const Speculative speculative = speculative_named(options.speculative, options.draft_model);
+  if (speculative == Speculative::kDraftModel && !options.record_inputs) {
+    draft = std::make_unique<DraftPart>(options.draft_model, *tokenizer);
+  }
   EngineOptions engine_options;
   engine_options.kv_dtype = kv_dtype_named(options.kv_dtype);
   engine_options.kv_budget_bytes = options.kv_cache_bytes;
@@ -112,16 +131,24 @@ Pipeline::Impl::Impl(const std::filesystem::path& model_file, const PipelineOpti
   GgufTensorSource source(file);
   ModelConfig limited = config;
   limited.max_length = max_length;
-  model = load_model(limited, source, *backend, options.progress);
+  // Of both models' files together.
+  const double share = draft == nullptr ? 1.0 : share_of(file.path(), draft->file());
+  model = load_model(limited, source, *backend, part_of(options.progress, 0, share));
   load_adapters(options.adapters);
+  std::unique_ptr<Drafter> drafter;
+  if (draft != nullptr) {
+    drafter = draft->load(limited, *backend, engine_options, part_of(options.progress, share, 1));
+  } else if (speculative == Speculative::kLookup && !options.record_inputs) {
+    drafter = std::make_unique<PromptLookup>();
+  }
   if (limited.prefix_length > 0) {
     engine_options.write_prefix = [&](const kernels::PagedKvView& kv,
                                       std::span<const PageId> pages) {
       store_prefix(limited, source, *backend, kv, pages);
     };
   }
-  engine =
-      std::make_unique<EngineThread>(std::make_unique<Engine>(*model, *backend, engine_options));
+  engine = std::make_unique<EngineThread>(
+      std::make_unique<Engine>(*model, *backend, engine_options, std::move(drafter)));
   load_ms = milliseconds_between(begin, Clock::now());
 }
 
@@ -200,6 +227,8 @@ class RequestGeneration final : public Generation {
   // The text that became complete with this event.
   std::string take(StepOutput& event) {
     timings_.reused_tokens = event.reused_tokens;
+    timings_.proposed_tokens = event.proposed_tokens;
+    timings_.accepted_tokens = event.accepted_tokens;
     if (event.finish == FinishReason::kError) {
       finish(FinishReason::kError);
       throw Error(ErrorKind::kRuntime, event.error);

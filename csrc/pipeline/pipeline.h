@@ -33,7 +33,11 @@ struct PipelineOptions {
   int64_t max_length = 0;        // 0: the model's; else at most the model's
   std::vector<NamedAdapter> adapters = {};
   LoadProgress progress = {};
-  bool record_inputs = false;  // for recorded_inputs(); slower
+  // Several tokens in a step where guesses of them are right; the tokens are the same as without.
+  std::string speculative = "auto";        // auto (the draft model, else lookup), off, lookup
+  std::filesystem::path draft_model = {};  // GGUF file of the same vocabulary; empty: none
+  // For recorded_inputs(); slower, and without speculation: inputs of wrong guesses would count.
+  bool record_inputs = false;
 };
 
 // The inputs of one matrix of the file.
@@ -64,8 +68,10 @@ struct GenerationTimings {
   int64_t prompt_tokens = 0;
   int64_t reused_tokens = 0;
   int64_t output_tokens = 0;
-  double prompt_ms = 0;  // submission to first token
-  double output_ms = 0;  // first token to last
+  int64_t proposed_tokens = 0;  // guesses of the output that were verified, and
+  int64_t accepted_tokens = 0;  // those that were right
+  double prompt_ms = 0;         // submission to first token
+  double output_ms = 0;         // first token to last
 };
 
 // A running generation; one thread at a time uses it. Destroying it cancels. It may outlive its

@@ -16,7 +16,7 @@ from chatglm_cpp.exceptions import (
     ModelFileError,
     UnsupportedModelError,
 )
-from chatglm_cpp.model import Model, ModelConfig, Tokenizer
+from chatglm_cpp.model import Model, ModelConfig, Statistics, Tokenizer
 from chatglm_cpp.pipeline import Pipeline
 from chatglm_cpp.stream import ChatStream, TextStream
 from chatglm_cpp.types import (
@@ -43,6 +43,7 @@ __all__ = [
     "ModelConfig",
     "ModelFileError",
     "Pipeline",
+    "Statistics",
     "TextStream",
     "Tokenizer",
     "ToolCallMessage",

@@ -13,7 +13,7 @@ from chatglm_cpp.exceptions import UnsupportedModelError
 from chatglm_cpp.options import checked_adapter
 from chatglm_cpp.types import Messages, to_core_messages
 
-__all__ = ["Model", "ModelConfig", "Tokenizer"]
+__all__ = ["Model", "ModelConfig", "Statistics", "Tokenizer"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,37 @@ class ModelConfig:
     ffn_size: int
     max_length: int
     eos_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a pipeline has computed; `Pipeline.stats`.
+
+    Attributes
+    ----------
+    steps
+        Passes through the network, each for all requests that were running.
+    prompt_tokens_computed, prompt_tokens_reused
+        Tokens of prompts: those that went through the network, and those that were known from
+        before.
+    tokens_generated
+        Tokens of answers.
+    tokens_proposed, tokens_accepted
+        Guesses that were verified, and those that were right (see `Pipeline`'s `speculative`).
+    preemptions
+        How often a request had to wait because the context's memory was full.
+    kv_bytes_allocated
+        Memory of the context.
+    """
+
+    steps: int
+    prompt_tokens_computed: int
+    prompt_tokens_reused: int
+    tokens_generated: int
+    tokens_proposed: int
+    tokens_accepted: int
+    preemptions: int
+    kv_bytes_allocated: int
 
 
 class Tokenizer:

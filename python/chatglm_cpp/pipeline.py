@@ -11,7 +11,7 @@ from chatglm_cpp import _core
 from chatglm_cpp.cache import converted, converted_adapter
 from chatglm_cpp.exceptions import InvalidArgumentError
 from chatglm_cpp.hub import is_name
-from chatglm_cpp.model import Model, Tokenizer
+from chatglm_cpp.model import Model, Statistics, Tokenizer
 from chatglm_cpp.options import Options, checked_count, checked_limit, core_options
 from chatglm_cpp.stream import ChatStream, TextStream
 from chatglm_cpp.types import (
@@ -66,11 +66,21 @@ class Pipeline:
         LoRA adapters beside the model, by the names that requests choose them with: GGUF files, or
         folders in PEFT's form, which are converted on first use. Each takes memory of its own size;
         the model's weights are there once.
+    speculative
+        Guess the next tokens and verify several in one step, which gives the very same tokens, and
+        gives them sooner where guesses are right; how many are guessed follows from what that costs
+        here. ``"auto"``: by `draft_model` where there is one, else as ``"lookup"``; ``"lookup"``:
+        what followed the last few tokens when they stood in the text before; ``"off"`` or None:
+        none.
+    draft_model
+        A smaller model of exactly the same vocabulary, which guesses: a GGUF file. Its context
+        takes a share of `kv_cache_bytes`.
 
     Raises
     ------
     ModelFileError
-        The file is missing, damaged or not a model; or the hub has no such model.
+        The file is missing, damaged or not a model; the hub has no such model; or the draft model's
+        vocabulary is another one.
     UnsupportedModelError
         The file is a model that can't be run.
     ConversionError
@@ -102,6 +112,8 @@ class Pipeline:
         hub: str = "auto",
         revision: str | None = None,
         adapters: Mapping[str, str | os.PathLike[str]] | None = None,
+        speculative: Literal["auto", "off", "lookup"] | None = "auto",
+        draft_model: str | os.PathLike[str] | None = None,
     ) -> None:
         model_file = _model_file(model_path, dtype, hub, revision)
         self._core = _core.Pipeline(
@@ -115,6 +127,8 @@ class Pipeline:
                 (checked_text(name, "adapters"), _adapter_file(model_file, Path(path)))
                 for name, path in (adapters or {}).items()
             ],
+            speculative="off" if speculative is None else checked_text(speculative, "speculative"),
+            draft_model=draft_model,
         )
         self.tokenizer = Tokenizer(self._core)
         self.model = Model(self._core)
@@ -133,6 +147,21 @@ class Pipeline:
     def system_info(self) -> str:
         """What computes here: processor, instruction set, threads."""
         return self._core.system_info
+
+    @property
+    def stats(self) -> Statistics:
+        """What was computed since the pipeline was opened."""
+        stats = self._core.stats
+        return Statistics(
+            steps=stats.steps,
+            prompt_tokens_computed=stats.prompt_tokens_computed,
+            prompt_tokens_reused=stats.prompt_tokens_reused,
+            tokens_generated=stats.tokens_generated,
+            tokens_proposed=stats.tokens_proposed,
+            tokens_accepted=stats.tokens_accepted,
+            preemptions=stats.preemptions,
+            kv_bytes_allocated=stats.kv_bytes_allocated,
+        )
 
     @overload
     def chat(

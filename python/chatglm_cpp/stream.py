@@ -21,6 +21,16 @@ class _Answer:
         """Why the answer ended: ``"stop"``, ``"length"``, ``"cancelled"``; None while it runs."""
         return self._generation.finish_reason if self._generation.finished else None
 
+    @property
+    def proposed_tokens(self) -> int:
+        """How many tokens of it were guessed and verified so far."""
+        return self._generation.proposed_tokens
+
+    @property
+    def accepted_tokens(self) -> int:
+        """How many of those guesses were right."""
+        return self._generation.accepted_tokens
+
     def close(self) -> None:
         """End the generation; what has come so far remains."""
         self._generation.cancel()

@@ -12,24 +12,6 @@ namespace {
 
 using namespace testing_support;
 
-// Prompts of many lengths around page and chunk borders; some begin alike.
-std::vector<Request> varied_requests() {
-  std::mt19937_64 random(42);
-  const std::vector<int32_t> shared = random_prompt(random, 70);
-  std::vector<Request> requests;
-  uint64_t seed = 100;
-  for (int64_t length : {1, 2, 15, 16, 17, 31, 32, 33, 48, 100, 130}) {
-    requests.push_back(make_request(random_prompt(random, length), 30, seed++));
-    std::vector<int32_t> prompt(shared.begin(), shared.begin() + std::min<int64_t>(length, 70));
-    requests.push_back(make_request(prompt, 20, seed++));
-    prompt.push_back(static_cast<int32_t>(length % kPoison));
-    requests.push_back(make_request(prompt, 40, seed++));
-  }
-  for (std::size_t i = 0; i < requests.size(); i += 4) requests[i].sampling.do_sample = false;
-  for (std::size_t i = 1; i < requests.size(); i += 5) requests[i].stop_token_ids = {3};
-  return requests;
-}
-
 struct Schedule {
   int64_t max_batch_rows;
   int64_t max_sequences;
@@ -53,7 +35,7 @@ class EverySchedule : public testing::TestWithParam<Schedule> {
 
 TEST_P(EverySchedule, GivesTheSameTokens) {
   EngineCase engine_case(options());
-  const std::vector<Request> requests = varied_requests();
+  const std::vector<Request> requests = requests_of_many_lengths();
   std::vector<RequestId> ids;
   for (const Request& request : requests) ids.push_back(engine_case.submit(request));
   engine_case.run();
@@ -73,7 +55,7 @@ TEST_P(EverySchedule, GivesTheSameTokensWhileOthersComeAndGo) {
   SCOPED_TRACE(testing::Message() << "seed " << kSeed);
   std::mt19937_64 random(kSeed);
   EngineCase engine_case(options());
-  const std::vector<Request> requests = varied_requests();
+  const std::vector<Request> requests = requests_of_many_lengths();
   std::map<RequestId, std::vector<int32_t>> expected;
   std::map<RequestId, bool> cancelled;
   for (std::size_t next = 0; next < requests.size() || engine_case.engine->has_work();) {

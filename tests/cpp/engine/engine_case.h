@@ -4,11 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.h"
@@ -22,6 +24,8 @@ struct Answer {
   FinishReason finish = FinishReason::kNone;
   std::string error;
   int64_t reused_tokens = 0;
+  int64_t proposed_tokens = 0;
+  int64_t accepted_tokens = 0;
 };
 
 inline Request make_request(std::vector<int32_t> prompt, int64_t max_new_tokens,
@@ -41,6 +45,24 @@ inline std::vector<int32_t> random_prompt(std::mt19937_64& random, int64_t lengt
     prompt.push_back(token >= kPoison && token <= kRefused ? 0 : token);
   }
   return prompt;
+}
+
+// Prompts of many lengths around page and chunk borders; some begin alike.
+inline std::vector<Request> requests_of_many_lengths() {
+  std::mt19937_64 random(42);
+  const std::vector<int32_t> shared = random_prompt(random, 70);
+  std::vector<Request> requests;
+  uint64_t seed = 100;
+  for (int64_t length : {1, 2, 15, 16, 17, 31, 32, 33, 48, 100, 130}) {
+    requests.push_back(make_request(random_prompt(random, length), 30, seed++));
+    std::vector<int32_t> prompt(shared.begin(), shared.begin() + std::min<int64_t>(length, 70));
+    requests.push_back(make_request(prompt, 20, seed++));
+    prompt.push_back(static_cast<int32_t>(length % kPoison));
+    requests.push_back(make_request(prompt, 40, seed++));
+  }
+  for (std::size_t i = 0; i < requests.size(); i += 4) requests[i].sampling.do_sample = false;
+  for (std::size_t i = 1; i < requests.size(); i += 5) requests[i].stop_token_ids = {3};
+  return requests;
 }
 
 // The tokens from logits that know no cache, pages or batches.
@@ -65,9 +87,10 @@ inline std::vector<int32_t> expected_tokens(const Request& request,
 class EngineCase {
  public:
   explicit EngineCase(const EngineOptions& options = {}, int64_t max_length = 1024,
-                      bool bidirectional = false, int64_t prefix_length = 0)
+                      bool bidirectional = false, int64_t prefix_length = 0,
+                      std::unique_ptr<Drafter> drafter = nullptr)
       : model(max_length, bidirectional, prefix_length),
-        engine(std::make_unique<Engine>(model, backend, options)) {}
+        engine(std::make_unique<Engine>(model, backend, options, std::move(drafter))) {}
 
   RequestId submit(const Request& request) { return engine->submit(request); }
 
@@ -79,6 +102,8 @@ class EngineCase {
       answer.finish = event.finish;
       answer.error = event.error;
       answer.reused_tokens = event.reused_tokens;
+      answer.proposed_tokens = event.proposed_tokens;
+      answer.accepted_tokens = event.accepted_tokens;
     }
   }
 
