@@ -1,5 +1,6 @@
 // chatglm-bench: how fast a model, or a single kernel, runs here, next to what this machine can do.
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,11 @@ class ModelCommand {
                    measure.decode_tokens, 0, kMost);
     parser.integers({"-d", "--depth"}, "positions already in the cache", measure.depths, 0, kMost);
     parser.integers({"-b", "--batch"}, "sequences that decode together", measure.batches, 1, 1024);
+    parser.integers({"--speculative"},
+                    "guesses of each sequence that a decode step verifies, 0: none",
+                    measure.guesses, 0, 64);
+    parser.optional_number({"--acceptance"}, "share of these guesses that are right (default: 0.8)",
+                           acceptance_, 0, 1);
     parser.integer({"--batch_rows"}, "rows of one prefill step", measure.batch_rows, 1, 4096);
     parser.choices({"--kv_dtype"}, {"f32", "f16", "q8_0"}, "type of the KV cache", kv_dtypes_);
     common_.declare(parser);
@@ -98,6 +104,7 @@ class ModelCommand {
     options_.dtype = find_dtype(dtype_)->dtype;
     options_.threads = common_.threads;
     options_.measure.kv_dtypes = dtypes(kv_dtypes_);
+    options_.measure.acceptance = acceptance_.value_or(options_.measure.acceptance);
     options_.measure.repetitions = static_cast<int>(common_.repetitions);
     common_.write(run_model_bench(options_));
   }
@@ -109,6 +116,7 @@ class ModelCommand {
   ModelBenchOptions options_;
   std::string dtype_ = "q4_0";
   std::vector<std::string> kv_dtypes_ = {"f16"};
+  std::optional<double> acceptance_;
 };
 
 class KernelCommand {

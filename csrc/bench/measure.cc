@@ -15,9 +15,10 @@ namespace {
 // the forward pass.
 class Sequences {
  public:
-  // Room for `positions` of each sequence and steps of up to max_rows rows.
+  // Room for `positions` of each sequence and steps of up to max_rows rows, of which each sequence
+  // wants the logits of up to max_logits.
   Sequences(Model& model, Backend& backend, DType kv_dtype, int64_t count, int64_t positions,
-            int64_t max_rows)
+            int64_t max_rows, int64_t max_logits)
       : model_(model),
         backend_(backend),
         pages_each_((positions + PagedKv::kPageTokens - 1) / PagedKv::kPageTokens),
@@ -25,28 +26,39 @@ class Sequences {
             count * pages_each_ * PagedKv::page_bytes(kv_shape(model.config(), kv_dtype))),
         block_table_(static_cast<std::size_t>(count * pages_each_)),
         layouts_(static_cast<std::size_t>(count)),
-        logits_(static_cast<std::size_t>(count * model.config().vocab_size)) {
+        logits_(static_cast<std::size_t>(count * max_logits * model.config().vocab_size)) {
     kv_.grow(kv_.max_pages());
     std::iota(block_table_.begin(), block_table_.end(), 0);
-    model_.reserve(std::max(max_rows, count), count);
+    model_.reserve(std::max(max_rows, count * max_logits), count * max_logits);
   }
 
   // Computes `count` tokens of the first sequence from `position` on, in steps of at most `rows`.
   void prefill(int64_t position, int64_t count, int64_t rows) {
     for (int64_t done = 0; done < count; done += rows) {
       begin_rows();
-      add_rows(0, position + done, std::min(rows, count - done));
+      add_rows(0, position + done, std::min(rows, count - done), 1);
       step();
     }
   }
 
-  // Computes `count` tokens of each of the first `sequences`, one of each in a step.
-  void decode(int64_t position, int64_t count, int64_t sequences) {
-    for (int64_t done = 0; done < count; ++done) {
+  // Computes `count` tokens of each of the first `sequences`. Each step verifies `guesses` of each,
+  // of which one is right with probability `acceptance` where those before it are.
+  // Returns the number of steps.
+  int64_t decode(int64_t position, int64_t count, int64_t sequences, int64_t guesses,
+                 double acceptance) {
+    std::mt19937 random(1);  // NOLINT: the same in every repetition
+    std::vector<int64_t> done(static_cast<std::size_t>(sequences), 0);
+    for (int64_t steps = 0;; ++steps) {
       begin_rows();
       for (int64_t sequence = 0; sequence < sequences; ++sequence) {
-        add_rows(sequence, position + done, 1);
+        int64_t& computed = done[static_cast<std::size_t>(sequence)];
+        if (computed >= count) continue;
+        add_rows(sequence, position + computed, 1 + guesses, 1 + guesses);
+        int64_t right = 0;
+        while (right < guesses && random() * 0x1p-32 < acceptance) ++right;
+        computed += 1 + right;
       }
+      if (tokens_.empty()) return steps;
       step();
     }
   }
@@ -64,7 +76,7 @@ class Sequences {
     for (int64_t sequence = 0; sequence < count(); ++sequence) {
       for (int64_t position = 0; position < depth; position += kRows) {
         begin_rows();
-        add_rows(sequence, position, std::min(kRows, depth - position));
+        add_rows(sequence, position, std::min(kRows, depth - position), 1);
         const StagedBatch staged = backend_.stage(batch());
         for (int64_t layer = 0; layer < config.num_layers; ++layer) {
           backend_.kv_store({.keys = buffer->as<float>(),
@@ -94,16 +106,18 @@ class Sequences {
     logit_rows_.clear();
   }
 
-  // `count` random tokens of a sequence from `position` on; the last one's logits are wanted.
-  void add_rows(int64_t sequence, int64_t position, int64_t count) {
+  // `count` random tokens of a sequence from `position` on; the last num_logits' logits are wanted.
+  void add_rows(int64_t sequence, int64_t position, int64_t count, int64_t num_logits) {
     const auto vocab_size = static_cast<uint32_t>(model_.config().vocab_size);
     for (int64_t row = 0; row < count; ++row) {
       tokens_.push_back(static_cast<int32_t>(generator_() % vocab_size));
       positions_.push_back(static_cast<int32_t>(position + row));
       visible_.push_back(static_cast<int32_t>(position + row + 1));
       sequence_.push_back(static_cast<int32_t>(sequence));
+      if (row >= count - num_logits) {
+        logit_rows_.push_back(static_cast<int32_t>(tokens_.size() - 1));
+      }
     }
-    logit_rows_.push_back(static_cast<int32_t>(tokens_.size() - 1));
   }
 
   Batch batch() const {
@@ -127,7 +141,7 @@ class Sequences {
   std::mt19937 generator_{20231027};   // NOLINT: a fixed seed on purpose
   std::vector<int32_t> block_table_;   // (sequences, pages_each_)
   std::vector<PromptLayout> layouts_;  // (sequences) causal
-  std::vector<float> logits_;          // (sequences, vocab)
+  std::vector<float> logits_;          // (sequences * logits of each, vocab)
   std::vector<int32_t> tokens_, positions_, visible_, sequence_, logit_rows_;
 };
 
@@ -145,12 +159,13 @@ double prefill_flops_per_token(const ModelConfig& config, int64_t depth, int64_t
   return 2.0 * static_cast<double>(config.num_layers) * (layer_weights + attention);
 }
 
-// Weights are read once for all sequences of a step, each cache for its own.
+// A step reads the weights once for all sequences, and each cache for its own.
 double decode_bytes_per_token(int64_t weight_bytes, int64_t kv_token_bytes, int64_t depth,
-                              int64_t count, int64_t sequences) {
+                              int64_t count, int64_t sequences, int64_t steps) {
   const double mean_context = static_cast<double>(depth) + 0.5 * static_cast<double>(count + 1);
-  return static_cast<double>(weight_bytes) / static_cast<double>(sequences) +
-         mean_context * static_cast<double>(kv_token_bytes);
+  const double step_bytes = static_cast<double>(weight_bytes) / static_cast<double>(sequences) +
+                            mean_context * static_cast<double>(kv_token_bytes);
+  return step_bytes * static_cast<double>(steps) / static_cast<double>(count);
 }
 
 // run(tokens): computes that many tokens of each sequence.
@@ -167,9 +182,19 @@ std::vector<double> rates(int repetitions, int64_t tokens, int64_t sequences, in
   return result;
 }
 
+int64_t largest(const std::vector<int64_t>& values) {
+  return *std::max_element(values.begin(), values.end());
+}
+
+// That a test takes after the depth.
+int64_t positions(const MeasureOptions& options) {
+  if (options.decode_tokens == 0) return options.prompt_tokens;
+  return std::max(options.prompt_tokens, options.decode_tokens + largest(options.guesses));
+}
+
 void check_positions(const ModelConfig& config, const MeasureOptions& options) {
-  const int64_t deepest = *std::max_element(options.depths.begin(), options.depths.end());
-  const int64_t needed = deepest + std::max(options.prompt_tokens, options.decode_tokens);
+  const int64_t deepest = largest(options.depths);
+  const int64_t needed = deepest + positions(options);
   if (needed <= config.max_length) return;
   throw Error(ErrorKind::kContextLength, "depth and tokens need " + std::to_string(needed) +
                                              " positions, the model has " +
@@ -181,6 +206,7 @@ void check_positions(const ModelConfig& config, const MeasureOptions& options) {
 std::string Measurement::test() const {
   std::string name = (is_decode ? "tg" : "pp") + std::to_string(tokens);
   if (sequences > 1) name += " x" + std::to_string(sequences);
+  if (guesses > 0) name += " +" + std::to_string(guesses) + " guesses";
   if (depth > 0) name += " @ d" + std::to_string(depth);
   return name;
 }
@@ -188,17 +214,16 @@ std::string Measurement::test() const {
 std::vector<Measurement> measure(Model& model, Backend& backend, const MeasureOptions& options) {
   const ModelConfig& config = model.config();
   check_positions(config, options);
-  const int64_t most = options.decode_tokens > 0
-                           ? *std::max_element(options.batches.begin(), options.batches.end())
-                           : 1;
+  const bool decodes = options.decode_tokens > 0;
+  const int64_t most = decodes ? largest(options.batches) : 1;
+  const int64_t most_logits = decodes ? 1 + largest(options.guesses) : 1;
   std::vector<Measurement> results;
   for (const DType kv_dtype : options.kv_dtypes) {
     for (const int64_t depth : options.depths) {
       const Measurement common{
           .depth = depth, .kv_dtype = kv_dtype, .num_threads = backend.num_threads()};
-      Sequences sequences(model, backend, kv_dtype, most,
-                          depth + std::max(options.prompt_tokens, options.decode_tokens),
-                          options.batch_rows);
+      Sequences sequences(model, backend, kv_dtype, most, depth + positions(options),
+                          options.batch_rows, most_logits);
       sequences.fill(depth);
       if (options.prompt_tokens > 0) {
         Measurement row = common;
@@ -209,18 +234,24 @@ std::vector<Measurement> measure(Model& model, Backend& backend, const MeasureOp
                   [&](int64_t count) { sequences.prefill(depth, count, options.batch_rows); });
         results.push_back(std::move(row));
       }
-      if (options.decode_tokens == 0) continue;
+      if (!decodes) continue;
       for (const int64_t batch : options.batches) {
-        Measurement row = common;
-        row.is_decode = true;
-        row.tokens = options.decode_tokens;
-        row.sequences = batch;
-        row.bytes_per_token = decode_bytes_per_token(
-            model.decode_weight_bytes(), sequences.kv_token_bytes(), depth, row.tokens, batch);
-        row.tokens_per_second =
-            rates(options.repetitions, row.tokens, batch, 4,
-                  [&](int64_t count) { sequences.decode(depth, count, batch); });
-        results.push_back(std::move(row));
+        for (const int64_t guesses : options.guesses) {
+          Measurement row = common;
+          row.is_decode = true;
+          row.tokens = options.decode_tokens;
+          row.sequences = batch;
+          row.guesses = guesses;
+          int64_t steps = 0;
+          row.tokens_per_second =
+              rates(options.repetitions, row.tokens, batch, 4, [&](int64_t count) {
+                steps = sequences.decode(depth, count, batch, guesses, options.acceptance);
+              });
+          row.bytes_per_token =
+              decode_bytes_per_token(model.decode_weight_bytes(), sequences.kv_token_bytes(), depth,
+                                     row.tokens, batch, steps);
+          results.push_back(std::move(row));
+        }
       }
     }
   }

@@ -103,7 +103,7 @@ void write_json(std::ostream& out, const ModelReport& report) {
     const Load load = machine_load(report, row);
     out << separator << "\n    {\"test\": " << json_string(row.test())
         << ", \"threads\": " << row.num_threads << ", \"sequences\": " << row.sequences
-        << ", \"depth\": " << row.depth
+        << ", \"guesses\": " << row.guesses << ", \"depth\": " << row.depth
         << ", \"kv_dtype\": " << json_string(dtype_info(row.kv_dtype).name)
         << ", \"tokens_per_second\": {\"median\": " << fixed(rates.median, 4)
         << ", \"min\": " << fixed(rates.min, 4) << ", \"max\": " << fixed(rates.max, 4)

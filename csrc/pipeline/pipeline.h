@@ -32,10 +32,10 @@ struct PipelineOptions {
   int64_t kv_cache_bytes = 0;    // 0: chosen from max_length and the free memory
   int64_t max_length = 0;        // 0: the model's; else at most the model's
   std::vector<NamedAdapter> adapters = {};
-  LoadProgress progress = {};
   // Several tokens in a step where guesses of them are right; the tokens are the same as without.
   std::string speculative = "auto";        // auto (the draft model, else lookup), off, lookup
   std::filesystem::path draft_model = {};  // GGUF file of the same vocabulary; empty: none
+  LoadProgress progress = {};
   // For recorded_inputs(); slower, and without speculation: inputs of wrong guesses would count.
   bool record_inputs = false;
 };

@@ -81,6 +81,24 @@ def test_lists_of_threads_depths_batches_and_cache_types() -> None:
     assert one["bytes_per_token"] / 8 < eight["bytes_per_token"] < one["bytes_per_token"] / 7
 
 
+def test_guesses_save_reading() -> None:
+    result = bench(
+        *("--synthetic", "tiny", "-p", "0", "-n", "20", "-r", "1", "-o", "json", "-t", "1"),
+        *("--speculative", "0,4", "--acceptance", "1", "-b", "1,2"),
+    )
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["test"] for row in rows] == [
+        "tg20",
+        "tg20 +4 guesses",
+        "tg20 x2",
+        "tg20 x2 +4 guesses",
+    ]
+    assert [row["guesses"] for row in rows] == [0, 4, 0, 4]
+    for plain, guessed in zip(rows[::2], rows[1::2], strict=True):
+        assert guessed["bytes_per_token"] == pytest.approx(plain["bytes_per_token"] / 5, rel=1e-6)
+
+
 def test_kernels() -> None:
     isa = json.loads(bench(*SMALL, "-o", "json").stdout)["isa"]
     options = ("--dtype", "q4_0", "--isa", isa, "-t", "1", "-r", "1")

@@ -202,6 +202,40 @@ TEST(PipelineOptions, AreChecked) {
   EXPECT_EQ(open({.num_threads = -1}), ErrorKind::kInvalidArgument);
   EXPECT_EQ(open({.kv_dtype = "q4_0"}), ErrorKind::kInvalidArgument);
   EXPECT_EQ(open({.max_length = 1 << 30}), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(open({.speculative = "maybe"}), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(open({.speculative = "off", .draft_model = demo_file()}), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(open({.draft_model = "no-such-file"}), ErrorKind::kModelFile);
+}
+
+TEST(PipelineSpeculation, ChangesNoToken) {
+  const std::vector<PipelineOptions> all = {{.num_threads = 2, .speculative = "off"},
+                                            {.num_threads = 2, .speculative = "lookup"},
+                                            {.num_threads = 2, .draft_model = demo_file()}};
+  std::vector<std::string> answers;
+  for (const PipelineOptions& options : all) {
+    Pipeline pipeline(demo_file(), options);
+    const auto counting = pipeline.generate("1 2 3 4 5 1 2 3 4 5 1 2", greedy(100));
+    answers.push_back(run(*counting));
+    const GenerationTimings timings = counting->timings();
+    EXPECT_EQ(timings.output_tokens, 100);
+    EXPECT_LE(timings.accepted_tokens, timings.proposed_tokens);
+    EXPECT_EQ(timings.accepted_tokens, pipeline.stats().tokens_accepted);
+    GenerationOptions sampled = endless();
+    sampled.sampling.temperature = 1.0f;
+    sampled.max_new_tokens = 60;
+    answers.back() += run(*pipeline.chat(kGreeting, sampled));
+  }
+  EXPECT_EQ(answers[1], answers[0]);
+  EXPECT_EQ(answers[2], answers[0]);
+}
+
+TEST(PipelineProgress, EndsAtOneWithADraftModel) {
+  double last = -1;
+  const Pipeline pipeline(demo_file(), {.draft_model = demo_file(), .progress = [&](double done) {
+                                          EXPECT_GE(done, last);
+                                          last = done;
+                                        }});
+  EXPECT_DOUBLE_EQ(last, 1.0);
 }
 
 TEST(PipelineProgress, EndsAtOne) {
