@@ -238,7 +238,7 @@ def test_options_are_checked() -> None:
         Pipeline(speculative=wrong)
     for how in ("off", "lookup", None):
         with pytest.raises(InvalidArgumentError, match="draft model"):
-            Pipeline(speculative=how, draft_model=DEMO)  # type: ignore[arg-type]
+            Pipeline(speculative=how, draft_model=DEMO)
 
 
 # The command line
