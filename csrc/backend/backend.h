@@ -100,7 +100,8 @@ class Backend {
 
   // Packs one matrix for linear(): the rows of `parts`, which have one type and one number of
   // columns, one below the other. `after_rows`, if set, is called as packing proceeds with a part
-  // of them that will not be read again (so that mapped pages can be given back).
+  // of them that will not be read again (so that mapped pages can be given back): once for every
+  // row, in any order, by several threads at once.
   using ReleaseHint = void (*)(void* context, const TensorView& part);
   virtual std::unique_ptr<Weight> load_matrix(std::span<const TensorView> parts,
                                               ReleaseHint after_rows = nullptr,

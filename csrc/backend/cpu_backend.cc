@@ -8,6 +8,7 @@
 #include "backend/attention_plan.h"
 #include "backend/cpu_brand.h"
 #include "backend/host_memory.h"
+#include "backend/load_rows.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
 
@@ -20,8 +21,9 @@ namespace {
 constexpr int64_t kInlineCost = int64_t{1} << 17;
 constexpr int64_t kMinChunkCost = int64_t{1} << 15;
 constexpr int64_t kChunksPerThread = 8;
-// How much of a tensor is loaded before its source is given back: what the peak of memory grows by.
-constexpr int64_t kLoadStepBytes = int64_t{16} << 20;
+// With many threads the counter goes from core to core for every chunk: each thread computes for as
+// long as the others take to get theirs.
+constexpr int64_t kChunkCostPerThread = int64_t{1} << 11;
 // Multiply-adds that one exp, and one element moved through memory, are worth.
 constexpr int64_t kExpCost = 16;
 constexpr int64_t kMoveCost = 4;
@@ -139,16 +141,11 @@ class CpuBackend final : public Backend {
       if (count > 0) body(0, count, 0);
       return;
     }
+    const int64_t chunk_cost = std::max(kMinChunkCost, threads * kChunkCostPerThread);
     const int64_t grain =
-        std::max(ceil_div(count, threads * kChunksPerThread), ceil_div(kMinChunkCost, cost));
+        std::max(ceil_div(count, threads * kChunksPerThread), ceil_div(chunk_cost, cost));
     threads_.parallel_for(count, grain, body);
   }
-
-  // Runs body(begin, end) over all items of `rows_per_item` rows of `source`, step by step, and
-  // gives each step's rows back to their owner.
-  template <typename Body>
-  void load_rows(const TensorView& source, int64_t rows_per_item, ReleaseHint after_rows,
-                 void* context, const Body& body);
 
   static void enlarge(HostMemory& memory, int64_t size_bytes) {
     if (size_bytes <= memory.size_bytes()) return;
@@ -162,23 +159,6 @@ class CpuBackend final : public Backend {
   HostMemory prepared_inputs_;  // (rows, input_row_bytes) of the product that runs
   HostMemory scratch_;          // (num_threads, scratch_bytes) of its calls
 };
-
-template <typename Body>
-void CpuBackend::load_rows(const TensorView& source, int64_t rows_per_item, ReleaseHint after_rows,
-                           void* context, const Body& body) {
-  const int64_t items = ceil_div(source.rows, rows_per_item);
-  const int64_t step = std::max<int64_t>(1, kLoadStepBytes / (rows_per_item * source.row_bytes()));
-  for (int64_t first = 0; first < items; first += step) {
-    const int64_t last = std::min(first + step, items);
-    run(last - first, kMoveCost * rows_per_item * source.cols,
-        [&](int64_t begin, int64_t end) { body(first + begin, first + end); });
-    if (after_rows == nullptr) continue;
-    TensorView part = source;
-    part.data = source.row(first * rows_per_item);
-    part.rows = std::min(last * rows_per_item, source.rows) - first * rows_per_item;
-    after_rows(context, part);
-  }
-}
 
 void check_loadable(const TensorView& view, const char* operation) {
   const DTypeInfo& type = dtype_info(view.dtype);
@@ -211,54 +191,13 @@ int64_t check_stackable(std::span<const TensorView> parts) {
   return rows;
 }
 
-// Copies rows [begin, end) of stacked parts.
-void gather_stacked(std::span<const TensorView> parts, int64_t begin, int64_t end,
-                    std::byte* destination) {
-  int64_t first_row = 0;
-  for (const TensorView& part : parts) {
-    const int64_t from = std::max(begin, first_row), to = std::min(end, first_row + part.rows);
-    if (from < to) {
-      std::memcpy(destination + (from - begin) * part.row_bytes(), part.row(from - first_row),
-                  static_cast<std::size_t>((to - from) * part.row_bytes()));
-    }
-    first_row += part.rows;
-  }
-}
-
 std::unique_ptr<Weight> CpuBackend::load_matrix(std::span<const TensorView> parts,
                                                 ReleaseHint after_rows, void* context) {
   const int64_t rows = check_stackable(parts), cols = parts[0].cols;
   const kernels::LinearKernel& kernel = table_.linear_kernel(parts[0].dtype);
-  const int64_t panel_rows = kernel.panel_rows, panel_bytes = kernel.panel_bytes(cols);
-  auto matrix = std::make_unique<CpuMatrix>(rows, cols, kernel,
-                                            HostMemory(ceil_div(rows, panel_rows) * panel_bytes));
-  std::byte* const packed = matrix->packed();
-
-  // First the panels that hold rows of two parts or more, which must still be there for it.
-  std::vector<std::byte> shared(static_cast<std::size_t>(panel_rows * parts[0].row_bytes()));
-  int64_t end_row = 0;
-  for (const TensorView& part : parts) {
-    end_row += part.rows;
-    if (end_row == rows || end_row % panel_rows == 0) continue;
-    const int64_t panel = end_row / panel_rows;
-    const int64_t count = std::min(panel_rows, rows - panel * panel_rows);
-    gather_stacked(parts, panel * panel_rows, panel * panel_rows + count, shared.data());
-    kernel.pack(shared.data(), count, cols, packed + panel * panel_bytes, 0, 1);
-  }
-  int64_t first_row = 0;
-  for (const TensorView& part : parts) {
-    const int64_t first_panel = ceil_div(first_row, panel_rows);
-    const int64_t skipped = std::min(first_panel * panel_rows - first_row, part.rows);
-    TensorView own = part;  // without the rows that shared panels hold
-    own.data = part.row(skipped);
-    own.rows = part.rows - skipped;
-    if (first_row + part.rows != rows) own.rows -= own.rows % panel_rows;
-    std::byte* const destination = packed + first_panel * panel_bytes;
-    load_rows(own, panel_rows, after_rows, context, [&](int64_t begin, int64_t end) {
-      kernel.pack(own.data, own.rows, cols, destination, begin, end);
-    });
-    first_row += part.rows;
-  }
+  auto matrix = std::make_unique<CpuMatrix>(
+      rows, cols, kernel, HostMemory(ceil_div(rows, kernel.panel_rows) * kernel.panel_bytes(cols)));
+  pack_rows(threads_, kernel, parts, matrix->packed(), after_rows, context);
   return matrix;
 }
 
@@ -266,10 +205,7 @@ std::unique_ptr<Weight> CpuBackend::load_table(const TensorView& table, ReleaseH
                                                void* context) {
   check_loadable(table, "load_table");
   HostMemory memory(table.size_bytes());
-  load_rows(table, 1, after_rows, context, [&](int64_t begin, int64_t end) {
-    copy(memory.data() + begin * table.row_bytes(), table.row(begin),
-         (end - begin) * table.row_bytes());
-  });
+  copy_rows(threads_, table, memory.data(), after_rows, context);
   return std::make_unique<CpuTable>(table, std::move(memory));
 }
 

@@ -1,5 +1,6 @@
 #include "backend/host_memory.h"
 
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -12,6 +13,7 @@
 #include <windows.h>
 #else
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace chatglm {
@@ -28,13 +30,24 @@ std::byte* map_zero_pages(int64_t size_bytes) {
   return static_cast<std::byte*>(
       VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE));
 #else
-  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
+  // The system makes huge pages only where both their ends lie inside: begin with one.
+  const std::size_t room = size_bytes >= kHugePageBytes ? kHugePageBytes : 0;
+  void* const mapped =
+      mmap(nullptr, size + room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* memory = static_cast<std::byte*>(mapped);
+  if (room == 0) return memory;
+  const std::size_t before = room - 1 - (reinterpret_cast<std::uintptr_t>(mapped) - 1) % room;
+  if (before > 0) munmap(memory, before);
+  const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t used = (before + size + page - 1) / page * page;
+  if (used < size + room) munmap(memory + used, size + room - used);
+  memory += before;
 #ifdef MADV_HUGEPAGE
   // Weights are streamed from end to end: large pages save TLB misses. Only a wish.
-  if (size_bytes >= kHugePageBytes) madvise(memory, size, MADV_HUGEPAGE);
+  madvise(memory, size, MADV_HUGEPAGE);
 #endif
-  return static_cast<std::byte*>(memory);
+  return memory;
 #endif
 }
 

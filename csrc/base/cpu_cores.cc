@@ -2,7 +2,7 @@
 #include "base/cpu_cores.h"
 
 #include <algorithm>
-#include <charconv>
+#include <array>
 #include <cstdint>
 #include <fstream>
 #include <map>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/system_text.h"
 #include "base/thread_pool.h"
 
 #if defined(__linux__)
@@ -28,44 +29,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::optional<std::string> first_line(const fs::path& path) {
-  std::ifstream file(path);
-  std::string line;
-  if (!std::getline(file, line)) return std::nullopt;
-  return line;
-}
-
-std::optional<int64_t> parse_number(std::string_view text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-std::optional<int64_t> read_number(const fs::path& path) {
-  const std::optional<std::string> line = first_line(path);
-  return line ? parse_number(*line) : std::nullopt;
-}
-
-// "0-3,8,10-11", the kernel's form of a processor list, tested for one number.
-bool list_contains(std::string_view list, int processor) {
-  while (!list.empty()) {
-    const std::string_view range = list.substr(0, list.find(','));
-    list.remove_prefix(std::min(list.size(), range.size() + 1));
-    const std::size_t dash = range.find('-');
-    const std::optional<int64_t> first = parse_number(range.substr(0, dash));
-    const std::optional<int64_t> last =
-        dash == std::string_view::npos ? first : parse_number(range.substr(dash + 1));
-    if (first && last && *first <= processor && processor <= *last) return true;
-  }
-  return false;
-}
-
 // Hybrid x86 names its performance cores in a list; Arm gives each processor a capacity. Cores of
 // less than half the largest capacity are efficiency cores.
 std::vector<int> keep_performance_cores(const fs::path& root, std::span<const int> processors) {
   std::vector<int> kept;
-  if (const auto list = first_line(root / "sys/devices/cpu_core/cpus")) {
+  if (const auto list = read_first_line(root / "sys/devices/cpu_core/cpus")) {
     for (const int processor : processors) {
       if (list_contains(*list, processor)) kept.push_back(processor);
     }
@@ -91,7 +59,7 @@ int count_physical(const fs::path& root, std::span<const int> processors) {
     const std::string name = "cpu" + std::to_string(processor);
     const fs::path topology = root / "sys/devices/system/cpu" / name / "topology";
     // Siblings of one core read the same list; a processor without one is a core of its own.
-    cores.insert(first_line(topology / "thread_siblings_list").value_or(name));
+    cores.insert(read_first_line(topology / "thread_siblings_list").value_or(name));
   }
   return static_cast<int>(cores.size());
 }
@@ -99,7 +67,8 @@ int count_physical(const fs::path& root, std::span<const int> processors) {
 // quota / period of one control group; nothing where it is unlimited.
 std::optional<double> read_quota(const fs::path& group) {
   std::optional<int64_t> quota_us, period_us;
-  if (const auto line = first_line(group / "cpu.max")) {  // v2: "200000 100000" or "max 100000"
+  if (const auto line =
+          read_first_line(group / "cpu.max")) {  // v2: "200000 100000" or "max 100000"
     const std::size_t space = line->find(' ');
     if (space == std::string::npos) return std::nullopt;
     quota_us = parse_number(std::string_view(*line).substr(0, space));
@@ -133,38 +102,24 @@ std::optional<double> cgroup_quota(const fs::path& root) {
         std::string_view(line).substr(first + 1, second - first - 1);
     const bool is_v2 = controllers.empty();
     if (!is_v2 && !is_cpu_controller(controllers)) continue;
-    const fs::path mount = root / (is_v2 ? "sys/fs/cgroup" : "sys/fs/cgroup/cpu");
-    fs::path group = fs::path(line.substr(second + 1)).relative_path();
-    while (true) {
-      // Inside a container the path may be the host's, which is not visible: read_quota finds
-      // nothing there, and the mount itself, tried last, is the container's group.
-      const std::optional<double> quota = read_quota(mount / group);
-      if (quota && (!tightest || *quota < *tightest)) tightest = quota;
-      if (group.empty()) break;
-      group = group.parent_path();
+    // Where both versions are in use the second has a folder of its own; the first may be mounted
+    // under all names of its controllers.
+    for (const char* const mount :
+         is_v2 ? std::array{"sys/fs/cgroup", "sys/fs/cgroup/unified"}
+               : std::array{"sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct"}) {
+      fs::path group = fs::path(line.substr(second + 1)).relative_path();
+      while (true) {
+        // Inside a container the path may be the host's, which is not visible: read_quota finds
+        // nothing there, and the mount itself, tried last, is the container's group.
+        const std::optional<double> quota = read_quota(root / mount / group);
+        if (quota && (!tightest || *quota < *tightest)) tightest = quota;
+        if (group.empty()) break;
+        group = group.parent_path();
+      }
     }
   }
   return tightest;
 }
-
-#if defined(__linux__)
-// Empty where the system does not tell.
-std::vector<int> affinity() {
-  std::vector<int> processors;
-  for (int capacity = 1024; capacity <= 1024 * 64; capacity *= 2) {  // grows until the mask fits
-    std::vector<cpu_set_t> mask(static_cast<std::size_t>(capacity) / CPU_SETSIZE);
-    const std::size_t mask_bytes = mask.size() * sizeof(cpu_set_t);
-    if (sched_getaffinity(0, mask_bytes, mask.data()) != 0) continue;
-    for (int processor = 0; processor < capacity; ++processor) {
-      if (CPU_ISSET_S(static_cast<std::size_t>(processor), mask_bytes, mask.data())) {
-        processors.push_back(processor);
-      }
-    }
-    break;
-  }
-  return processors;
-}
-#endif
 
 #if defined(__APPLE__)
 std::optional<int> read_sysctl(const char* name) {
@@ -199,17 +154,40 @@ std::optional<int> count_windows_cores() {
 
 }  // namespace
 
-int count_linux_cores(const fs::path& root, std::span<const int> processors) {
-  int cores = count_physical(root, keep_performance_cores(root, processors));
+int count_within_quota(const fs::path& root, int processors) {
   // A part of a processor beyond whole ones would only make the threads wait for each other.
-  if (const auto quota = cgroup_quota(root)) cores = std::min(cores, static_cast<int>(*quota));
-  return std::max(cores, 1);
+  if (const auto quota = cgroup_quota(root)) {
+    processors = static_cast<int>(std::min<double>(processors, *quota));
+  }
+  return std::max(processors, 1);
+}
+
+int count_linux_cores(const fs::path& root, std::span<const int> processors) {
+  return count_within_quota(root, count_physical(root, keep_performance_cores(root, processors)));
+}
+
+std::vector<int> usable_processors() {
+  std::vector<int> processors;
+#if defined(__linux__)
+  for (int capacity = 1024; capacity <= 1024 * 64; capacity *= 2) {  // grows until the mask fits
+    std::vector<cpu_set_t> mask(static_cast<std::size_t>(capacity) / CPU_SETSIZE);
+    const std::size_t mask_bytes = mask.size() * sizeof(cpu_set_t);
+    if (sched_getaffinity(0, mask_bytes, mask.data()) != 0) continue;
+    for (int processor = 0; processor < capacity; ++processor) {
+      if (CPU_ISSET_S(static_cast<std::size_t>(processor), mask_bytes, mask.data())) {
+        processors.push_back(processor);
+      }
+    }
+    break;
+  }
+#endif
+  return processors;
 }
 
 int count_usable_processors() {
 #if defined(__linux__)
-  if (const std::vector<int> processors = affinity(); !processors.empty()) {
-    return static_cast<int>(processors.size());
+  if (const std::vector<int> processors = usable_processors(); !processors.empty()) {
+    return count_within_quota("/", static_cast<int>(processors.size()));
   }
 #endif
   return static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u));
@@ -221,7 +199,7 @@ int default_num_threads() {
   }
   std::optional<int> cores;
 #if defined(__linux__)
-  const std::vector<int> processors = affinity();
+  const std::vector<int> processors = usable_processors();
   if (!processors.empty()) cores = count_linux_cores("/", processors);
 #elif defined(__APPLE__)
   cores = read_sysctl("hw.perflevel0.physicalcpu");

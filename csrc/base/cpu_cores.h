@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <span>
+#include <vector>
 
 namespace chatglm {
 
@@ -12,7 +13,14 @@ namespace chatglm {
 // least 1.
 int count_linux_cores(const std::filesystem::path& root, std::span<const int> processors);
 
-// The logical processors this process may run on: beyond that many threads, spinning hurts.
+// At most as many as the quota of this process's cgroup and of those above it allows to run at
+// once.
+int count_within_quota(const std::filesystem::path& root, int processors);
+
+// The logical processors this process may run on (its affinity mask); empty where the system does
+// not tell.
+std::vector<int> usable_processors();
+// How many of them, within the quota: beyond that many threads, spinning hurts.
 int count_usable_processors();
 
 }  // namespace chatglm

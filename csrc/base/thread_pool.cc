@@ -1,5 +1,9 @@
 // The fork-join pool. How one call runs:
 //
+// The items are cut in as many shares as there are NUMA nodes, and shares in chunks, each share
+// with a counter of its own. A thread takes the chunks of the node it runs on, then those left of
+// others.
+//
 // The caller writes the job and opens the gate; workers that are awake pass it, take chunks and
 // leave. When the chunks are used up the caller shuts the gate and waits for those inside only. A
 // worker that is asleep or has no core just now is not waited for: the others have done its share.
@@ -13,6 +17,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/cpu_cores.h"
@@ -73,11 +78,18 @@ uint32_t inside(uint32_t gate) {
   return gate & kInsideMask;
 }
 
+int64_t count_chunks(int64_t count, int64_t grain) {
+  return count == 0 ? 0 : (count - 1) / grain + 1;
+}
+
 }  // namespace
 
 struct ThreadPool::State {
-  explicit State(int num_threads_in)
-      : num_threads(num_threads_in), may_spin(num_threads_in <= count_usable_processors()) {
+  State(int num_threads_in, NumaNodes nodes_in)
+      : num_threads(num_threads_in),
+        may_spin(num_threads_in <= count_usable_processors()),
+        nodes(std::move(nodes_in)),
+        shares(static_cast<std::size_t>(nodes.count())) {
     try {
       for (int thread = 1; thread < num_threads; ++thread) {
         workers.emplace_back([this, thread] { run_worker(thread); });
@@ -143,26 +155,34 @@ struct ThreadPool::State {
   }
 
   void take_chunks(int thread) {
-    while (true) {
-      const int64_t chunk = next_chunk.fetch_add(1, std::memory_order_relaxed);
-      if (chunk >= num_chunks) return;
-      const int64_t begin = chunk * grain;
-      (*body)(begin, begin + std::min(grain, count - begin), thread);
+    const std::size_t home = static_cast<std::size_t>(nodes.current());
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      Share& share = shares[(home + i) % shares.size()];
+      while (true) {
+        const int64_t chunk = share.next_chunk.fetch_add(1, std::memory_order_relaxed);
+        if (chunk >= share.num_chunks) break;
+        const int64_t begin = share.begin + chunk * grain;
+        (*body)(begin, begin + std::min(grain, share.end - begin), thread);
+      }
     }
   }
 
-  void run(int64_t count_in, int64_t grain_in, int64_t num_chunks_in, const RangeBody& body_in) {
-    count = count_in;
+  void run(int64_t count, int64_t grain_in, const RangeBody& body_in) {
     grain = grain_in;
-    num_chunks = num_chunks_in;
     body = &body_in;
-    next_chunk.store(0, std::memory_order_relaxed);
-    gate.store(job_of(gate.load()) * kJobStep + kJobStep + kOpen);
-    if (sleepers.load() > 0) {
-      // The lock makes sure that who is counted is already waiting.
-      const std::lock_guard lock(mutex);
-      work_available.notify_all();
+    int64_t num_chunks = 0;
+    const auto num_shares = static_cast<int64_t>(shares.size());
+    for (int64_t i = 0, begin = 0; i < num_shares; ++i) {
+      Share& share = shares[static_cast<std::size_t>(i)];
+      share.begin = begin;
+      share.end = begin + count / num_shares + (i < count % num_shares ? 1 : 0);
+      share.num_chunks = count_chunks(share.end - share.begin, grain);
+      share.next_chunk.store(0, std::memory_order_relaxed);
+      num_chunks += share.num_chunks;
+      begin = share.end;
     }
+    gate.store(job_of(gate.load()) * kJobStep + kJobStep + kOpen);
+    wake(num_chunks - 1);
     take_chunks(0);
     gate.fetch_and(~kOpen);
     const auto is_empty = [this] { return inside(gate.load()) == 0; };
@@ -174,16 +194,35 @@ struct ThreadPool::State {
     }
   }
 
+  // Wakes sleepers for the chunks that this thread does not take itself.
+  void wake(int64_t wanted) {
+    const int64_t asleep = sleepers.load();
+    if (asleep == 0) return;
+    {
+      // The lock makes sure that who is counted is already waiting.
+      const std::lock_guard lock(mutex);
+    }
+    if (wanted >= asleep) {
+      work_available.notify_all();
+    } else {
+      for (int64_t i = 0; i < wanted; ++i) work_available.notify_one();
+    }
+  }
+
   const int num_threads;
   const bool may_spin;
+  const NumaNodes nodes;
 
   // The job. Written only while the gate is shut and nobody is inside.
-  int64_t count = 0;
+  struct alignas(kCacheLineBytes) Share {
+    int64_t begin = 0, end = 0;
+    int64_t num_chunks = 0;
+    alignas(kCacheLineBytes) std::atomic<int64_t> next_chunk{0};
+  };
+  std::vector<Share> shares;  // by node
   int64_t grain = 1;
-  int64_t num_chunks = 0;
   const RangeBody* body = nullptr;
 
-  alignas(kCacheLineBytes) std::atomic<int64_t> next_chunk{0};
   alignas(kCacheLineBytes) std::atomic<uint32_t> gate{0};
   alignas(kCacheLineBytes) std::atomic<int> sleepers{0};
   std::atomic<bool> caller_sleeps{false};
@@ -195,14 +234,17 @@ struct ThreadPool::State {
   std::vector<std::thread> workers;  // last: they use all of the above
 };
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads) : ThreadPool(num_threads, usable_numa_nodes()) {}
+
+ThreadPool::ThreadPool(int num_threads, NumaNodes nodes) {
   if (num_threads < 0 || num_threads > kMaxThreads) {
     throw Error(ErrorKind::kInvalidArgument,
                 "expected 0 (automatic) to " + std::to_string(kMaxThreads) + ", found " +
                     std::to_string(num_threads),
                 "num_threads");
   }
-  state_ = std::make_unique<State>(num_threads == 0 ? default_num_threads() : num_threads);
+  state_ = std::make_unique<State>(num_threads == 0 ? default_num_threads() : num_threads,
+                                   std::move(nodes));
 }
 
 ThreadPool::~ThreadPool() = default;
@@ -214,8 +256,7 @@ int ThreadPool::num_threads() const {
 void ThreadPool::parallel_for(int64_t count, int64_t grain, RangeBody body) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
-  const int64_t num_chunks = (count - 1) / grain + 1;
-  if (state_->num_threads == 1 || num_chunks == 1) {  // not worth waking anybody
+  if (state_->num_threads == 1 || count <= grain) {  // not worth waking anybody
     for (int64_t begin = 0; begin < count;) {
       const int64_t end = begin + std::min(grain, count - begin);
       body(begin, end, 0);
@@ -223,7 +264,7 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain, RangeBody body) {
     }
     return;
   }
-  state_->run(count, grain, num_chunks, body);
+  state_->run(count, grain, body);
 }
 
 }  // namespace chatglm

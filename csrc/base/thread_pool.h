@@ -3,11 +3,17 @@
 // Work is handed out in chunks from a shared counter, so a slow core (an efficiency core, or one
 // that somebody else is using) takes fewer chunks instead of holding the others up. Between calls
 // workers spin for a short moment (the next operator follows within microseconds), then sleep.
+//
+// On a machine of several NUMA nodes each node has a fixed share of the items of a call, which its
+// threads take first: what they wrote in one call they find in their own memory in the next call of
+// as many items. No thread is pinned.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+
+#include "base/numa_nodes.h"
 
 namespace chatglm {
 
@@ -36,6 +42,7 @@ class ThreadPool {
   // Throws Error{kInvalidArgument} below 0 or above kMaxThreads.
   static constexpr int kMaxThreads = 1024;
   explicit ThreadPool(int num_threads = 0);
+  ThreadPool(int num_threads, NumaNodes nodes);  // those of the machine, unless told
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -16,9 +16,11 @@ class TensorSource {
   virtual std::string description() const = 0;  // for error messages: the file's path
   // The shape and type of a tensor; nothing where it has none of that name. data is not read.
   virtual std::optional<TensorView> find(std::string_view name) = 0;
+  // A tensor that will be fetched soon: a source that reads from a slow place may begin.
+  virtual void will_need(std::string_view) {}
   // The tensor with its data, valid until it was released.
   virtual TensorView fetch(std::string_view name) = 0;
-  // `part` of a fetched tensor will not be read again.
+  // `part` of a fetched tensor will not be read again. Called by several threads at once.
   virtual void release(const TensorView& part) = 0;
 };
 
@@ -27,6 +29,7 @@ class GgufTensorSource final : public TensorSource {
   explicit GgufTensorSource(const GgufFile& file) : file_(file) {}
   std::string description() const override { return file_.path().string(); }
   std::optional<TensorView> find(std::string_view name) override;
+  void will_need(std::string_view name) override;
   TensorView fetch(std::string_view name) override;
   void release(const TensorView& part) override { file_.release(part); }
 

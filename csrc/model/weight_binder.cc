@@ -7,6 +7,9 @@
 namespace chatglm {
 namespace {
 
+// So much of a file is asked for ahead of what is being packed: enough to keep a disk busy.
+constexpr int64_t kReadAheadBytes = int64_t{64} << 20;
+
 std::string shape_text(int64_t rows, int64_t cols) {
   return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
 }
@@ -122,14 +125,23 @@ void WeightBinder::load_projection(const Binding& binding) {
   load_run();
 }
 
+int64_t WeightBinder::size_of(const Binding& binding) const {
+  int64_t size_bytes = 0;
+  for (const TensorPart& part : binding.parts) size_bytes += source_.find(part.name)->size_bytes();
+  return size_bytes;
+}
+
 void WeightBinder::load(const LoadProgress& progress) {
   const int64_t total_bytes = check_all();
-  int64_t done_bytes = 0;
+  int64_t done_bytes = 0, asked_bytes = 0;
+  auto next_asked = bindings_.begin();
   for (const Binding& binding : bindings_) {
-    load_one(binding);
-    for (const TensorPart& part : binding.parts) {
-      done_bytes += source_.find(part.name)->size_bytes();
+    while (next_asked != bindings_.end() && asked_bytes <= done_bytes + kReadAheadBytes) {
+      for (const TensorPart& part : next_asked->parts) source_.will_need(part.name);
+      asked_bytes += size_of(*next_asked++);
     }
+    load_one(binding);
+    done_bytes += size_of(binding);
     if (progress) progress(static_cast<double>(done_bytes) / static_cast<double>(total_bytes));
   }
 }

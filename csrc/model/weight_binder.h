@@ -54,6 +54,7 @@ class WeightBinder {
 
   int64_t check_all() const;  // bytes to load
   void load_one(const Binding& binding);
+  int64_t size_of(const Binding& binding) const;
   void load_vector(const Binding& binding);
   void load_projection(const Binding& binding);
 

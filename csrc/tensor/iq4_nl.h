@@ -19,6 +19,7 @@ struct BlockIQ4_NL {
 static_assert(sizeof(BlockIQ4_NL) == 18);
 
 void open_iq4_nl(const std::byte* block, OpenBlock& opened);
-inline constexpr QuantForm kIQ4_NLForm{.block = 32, .part = 32, .bits = 4, .table = true};
+inline constexpr QuantForm kIQ4_NLForm{
+    .block = 32, .part = 32, .bits = 4, .table = true, .direct = true};
 
 }  // namespace chatglm

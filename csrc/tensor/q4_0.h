@@ -18,7 +18,8 @@ struct BlockQ4_0 {
 static_assert(sizeof(BlockQ4_0) == 18);
 
 void open_q4_0(const std::byte* block, OpenBlock& opened);
-inline constexpr QuantForm kQ4_0Form{.block = 32, .part = 32, .bits = 4, .offset = 8};
+inline constexpr QuantForm kQ4_0Form{
+    .block = 32, .part = 32, .bits = 4, .offset = 8, .direct = true};
 
 // count is a multiple of BlockQ4_0::kElements; the bytes need no alignment.
 void encode_q4_0(const float* values, std::byte* destination, int64_t count);

@@ -19,7 +19,8 @@ struct BlockQ4_1 {
 static_assert(sizeof(BlockQ4_1) == 20);
 
 void open_q4_1(const std::byte* block, OpenBlock& opened);
-inline constexpr QuantForm kQ4_1Form{.block = 32, .part = 32, .bits = 4, .minimum = true};
+inline constexpr QuantForm kQ4_1Form{
+    .block = 32, .part = 32, .bits = 4, .minimum = true, .direct = true};
 
 // count is a multiple of BlockQ4_1::kElements; the bytes need no alignment.
 void encode_q4_1(const float* values, std::byte* destination, int64_t count);

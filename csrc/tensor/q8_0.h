@@ -18,7 +18,7 @@ struct BlockQ8_0 {
 static_assert(sizeof(BlockQ8_0) == 34);
 
 void open_q8_0(const std::byte* block, OpenBlock& opened);
-inline constexpr QuantForm kQ8_0Form{.block = 32, .part = 32, .bits = 8};
+inline constexpr QuantForm kQ8_0Form{.block = 32, .part = 32, .bits = 8, .direct = true};
 
 // count is a multiple of BlockQ8_0::kElements; the bytes need no alignment.
 void encode_q8_0(const float* values, std::byte* destination, int64_t count);

@@ -32,6 +32,9 @@ struct QuantForm {
   bool scales = false;    // the parts have integer scales (else 1)
   bool minimum = false;   // there is a minimum (else 0)
   bool minimums = false;  // the parts have integer minimums (else 1)
+  // Stored as the scale, the minimum where there is one, and the codes: bytes, or half bytes of
+  // which the high ones are the second half of the codes.
+  bool direct = false;
 };
 
 // K-quants store what is taken off.

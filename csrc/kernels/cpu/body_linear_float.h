@@ -41,15 +41,25 @@ struct FloatLinear {
 
   static void pack(const std::byte* weights, int64_t n, int64_t k, std::byte* packed, int64_t begin,
                    int64_t end) {
-    const int64_t row_bytes = k * static_cast<int64_t>(sizeof(Stored));
+    constexpr int64_t kElement = sizeof(Stored);
+    constexpr int64_t kLine = 64 / kElement;  // a cache line of each row at a time
+    const auto clear = [](std::byte* from, const std::byte* to) {
+      std::memset(from, 0, static_cast<std::size_t>(to - from));
+    };
     for (int64_t panel = begin; panel < end; ++panel) {
+      const std::byte* source = weights + panel * kPanelRows * k * kElement;
       std::byte* destination = packed + panel * panel_bytes(k);
-      std::memset(destination, 0, static_cast<std::size_t>(panel_bytes(k)));
-      for (int64_t r = 0; r < kPanelRows && panel * kPanelRows + r < n; ++r) {
-        const std::byte* source = weights + (panel * kPanelRows + r) * row_bytes;
-        for (int64_t i = 0; i < k; ++i) {
-          std::memcpy(destination + (i * kPanelRows + r) * static_cast<int64_t>(sizeof(Stored)),
-                      source + i * static_cast<int64_t>(sizeof(Stored)), sizeof(Stored));
+      const int64_t left = n - panel * kPanelRows;
+      const int64_t rows = left < kPanelRows ? left : kPanelRows;
+      const int64_t used = rows < kPanelRows ? 0 : k * kPanelRows * kElement;
+      clear(destination + used, destination + panel_bytes(k));
+      for (int64_t start = 0; start < k; start += kLine) {
+        const int64_t stop = start + kLine < k ? start + kLine : k;
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t i = start; i < stop; ++i) {
+            std::memcpy(destination + (i * kPanelRows + r) * kElement,
+                        source + (r * k + i) * kElement, kElement);
+          }
         }
       }
     }

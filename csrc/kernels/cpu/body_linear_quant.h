@@ -42,31 +42,17 @@ struct QuantLinear {
 
   static void pack(const std::byte* weights, int64_t n, int64_t k, std::byte* packed, int64_t begin,
                    int64_t end) {
-    OpenBlock opened;
+    const int64_t blocks = k / kForm.block;
     for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t first_row = panel * kPanelRows;
+      const int64_t rows = n - first_row < kPanelRows ? n - first_row : kPanelRows;
+      const std::byte* source = weights + first_row * blocks * kStoredBytes;
       std::byte* destination = packed + panel * panel_bytes(k);
-      std::memset(destination, 0, static_cast<std::size_t>(panel_bytes(k)));
-      auto* halves = reinterpret_cast<uint16_t*>(destination);
-      auto* integers = reinterpret_cast<int8_t*>(destination + integers_offset(k));
-      auto* codes = reinterpret_cast<uint8_t*>(destination + codes_offset(k));
-      const int64_t blocks = k / kForm.block;
-      for (int64_t r = 0; r < kPanelRows && panel * kPanelRows + r < n; ++r) {
-        const std::byte* source = weights + (panel * kPanelRows + r) * blocks * kStoredBytes;
-        for (int64_t b = 0; b < blocks; ++b, source += kStoredBytes) {
-          kOpen(source, opened);
-          uint16_t* half = halves + b * kHalves * kPanelRows + r;
-          half[0] = opened.scale;
-          if constexpr (kForm.minimum) half[kPanelRows] = opened.minimum;
-          for (int64_t p = 0; p < kForm.block / kForm.part; ++p) {
-            int8_t* integer =
-                integers + (b * (kForm.block / kForm.part) + p) * kIntegers * kPanelRows + r;
-            if constexpr (kForm.scales) integer[0] = opened.scales[p];
-            if constexpr (kForm.minimums) integer[kPanelRows] = opened.minimums[p];
-          }
-          for (int64_t i = 0; i < kForm.block / kBlock; ++i) {
-            Codes::pack(opened.codes + i * kBlock, r,
-                        codes + (b * (kForm.block / kBlock) + i) * kCodesBytes);
-          }
+      clear_unused(destination, k, rows);
+      // All rows of one block before the next block: the panel is written once, from end to end.
+      for (int64_t b = 0; b < blocks; ++b, source += kStoredBytes) {
+        for (int64_t r = 0; r < rows; ++r) {
+          pack_block(source + r * blocks * kStoredBytes, b, r, destination, k);
         }
       }
     }
@@ -116,6 +102,47 @@ struct QuantLinear {
     return integers_offset(k) + round_up<V>(k / kForm.part * kIntegers * kPanelRows, 64);
   }
   static int64_t corrections_offset(int64_t k) { return k + k / kBlock * 4; }
+
+  // Zeroes what packing `rows` rows leaves of a panel: missing rows, or the gaps before cache
+  // lines.
+  static void clear_unused(std::byte* panel, int64_t k, int64_t rows) {
+    const auto clear = [panel](int64_t from, int64_t to) {
+      std::memset(panel + from, 0, static_cast<std::size_t>(to - from));
+    };
+    if (rows < kPanelRows) {
+      clear(0, panel_bytes(k));
+    } else {
+      clear(k / kForm.block * kHalves * kPanelRows * 2, integers_offset(k));
+      clear(integers_offset(k) + k / kForm.part * kIntegers * kPanelRows, codes_offset(k));
+      clear(codes_offset(k) + k / kBlock * kCodesBytes, panel_bytes(k));
+    }
+  }
+
+  // Stored block b of a row to place r of a panel.
+  static void pack_block(const std::byte* stored, int64_t b, int64_t r, std::byte* panel,
+                         int64_t k) {
+    constexpr int64_t kBlockParts = kForm.block / kForm.part, kBlocks = kForm.block / kBlock;
+    auto* halves = reinterpret_cast<uint16_t*>(panel) + b * kHalves * kPanelRows + r;
+    auto* codes = reinterpret_cast<uint8_t*>(panel + codes_offset(k)) + b * kBlocks * kCodesBytes;
+    if constexpr (kForm.direct) {
+      for (int64_t i = 0; i < kHalves; ++i) std::memcpy(halves + i * kPanelRows, stored + 2 * i, 2);
+      Codes::place(reinterpret_cast<const uint8_t*>(stored) + 2 * kHalves, r, codes);
+    } else {
+      OpenBlock opened;
+      kOpen(stored, opened);
+      halves[0] = opened.scale;
+      if constexpr (kForm.minimum) halves[kPanelRows] = opened.minimum;
+      auto* integers = reinterpret_cast<int8_t*>(panel + integers_offset(k)) + r;
+      for (int64_t p = 0; p < kBlockParts; ++p) {
+        int8_t* integer = integers + (b * kBlockParts + p) * kIntegers * kPanelRows;
+        if constexpr (kForm.scales) integer[0] = opened.scales[p];
+        if constexpr (kForm.minimums) integer[kPanelRows] = opened.minimums[p];
+      }
+      for (int64_t i = 0; i < kBlocks; ++i) {
+        Codes::pack(opened.codes + i * kBlock, r, codes + i * kCodesBytes);
+      }
+    }
+  }
 
   static void prepare_block(const float* x, int8_t* quants, std::byte* scale_out,
                             std::byte* corrections) {

@@ -58,16 +58,34 @@ struct QuantCodes {
 
   // Codes of one row (32) to their place in a block.
   static void pack(const uint8_t* codes, int64_t row, uint8_t* block) {
-    uint8_t planes[kRowBytes];
     if constexpr (kBits == 8) {
-      for (int i = 0; i < kBlock; ++i) planes[i] = static_cast<uint8_t>(codes[i] ^ V::kByteFlip);
+      place(codes, row, block);
     } else {
+      uint8_t planes[kRowBytes];
       pack_plane<kFirstPlane, 0>(codes, planes);
       if constexpr (kBits == 6) pack_plane<2, 4>(codes, planes);
       if constexpr (kBits % 2 == 1) pack_plane<1, kBits - 1>(codes, planes);
+      place(planes, row, block);
     }
-    for (int64_t i = 0; i < kRowBytes; i += V::kGroup) {
-      std::memcpy(block + i * V::kLanes + row * V::kGroup, planes + i, V::kGroup);
+  }
+
+  // The same of one row's planes.
+  static void place(const uint8_t* planes, int64_t row, uint8_t* block) {
+    constexpr uint32_t kFlip = kBits == 8 ? V::kByteFlip * 0x01010101U : 0;
+    block += row * V::kGroup;
+    CHATGLM_UNROLL
+    for (int64_t i = 0; i < kRowBytes; i += 4) {  // four bytes at a time
+      uint32_t four;
+      std::memcpy(&four, planes + i, sizeof(four));
+      four ^= kFlip;
+      if constexpr (V::kGroup == 4) {
+        std::memcpy(block + i * V::kLanes, &four, sizeof(four));
+      } else {
+        static_assert(V::kGroup == 1);
+        uint8_t bytes[4];
+        std::memcpy(bytes, &four, sizeof(four));
+        for (int64_t j = 0; j < 4; ++j) block[(i + j) * V::kLanes] = bytes[j];
+      }
     }
   }
 

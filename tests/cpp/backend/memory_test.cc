@@ -3,9 +3,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <fstream>
 #include <numeric>
+#include <string>
 #include <vector>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "backend/registry.h"
 #include "base/error.h"
@@ -60,6 +66,49 @@ TEST_F(CpuMemory, UploadAndDownloadCopy) {
 }
 
 #ifdef __linux__
+constexpr int64_t kHugePage = int64_t{2} << 20;
+
+int64_t huge_bytes_of_this_process() {
+  std::ifstream lines("/proc/self/smaps_rollup");
+  for (std::string name; lines >> name;) {
+    int64_t kibibytes = 0;
+    if (name == "AnonHugePages:" && lines >> kibibytes) return kibibytes * 1024;
+  }
+  return -1;
+}
+
+// Whether this system gives huge pages to who asks for them just now.
+bool huge_pages_are_given() {
+  constexpr std::size_t kSize = 8 * kHugePage;
+  void* const memory =
+      mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return false;
+  const int64_t before = huge_bytes_of_this_process();
+  madvise(memory, kSize, MADV_HUGEPAGE);
+  std::memset(memory, 1, kSize);
+  const int64_t gained = huge_bytes_of_this_process() - before;
+  munmap(memory, kSize);
+  return before >= 0 && gained >= 7 * kHugePage;  // one is lost where the mapping begins inside
+}
+
+TEST_F(CpuMemory, LargeBlocksBeginWithAHugePage) {
+  for (const int64_t size : {kHugePage, kHugePage + 1, 5 * kHugePage - 1}) {
+    const auto buffer = backend_->allocate(size);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer->data()) % kHugePage, 0u) << size;
+    buffer->data()[0] = buffer->data()[size - 1] = std::byte{1};
+  }
+}
+
+TEST_F(CpuMemory, PackedWeightsLieOnHugePages) {
+  if (!huge_pages_are_given()) GTEST_SKIP() << "this system gives no huge pages just now";
+  constexpr int64_t kRows = 4096, kCols = 1056, kSize = kRows * kCols * 4;  // 8.25 huge pages
+  const std::vector<float> values(static_cast<std::size_t>(kRows * kCols), 1.0f);
+  const int64_t before = huge_bytes_of_this_process();
+  const auto matrix = backend_->load_matrix(
+      {DType::kF32, 2, kRows, kCols, reinterpret_cast<const std::byte*>(values.data())});
+  EXPECT_GE(huge_bytes_of_this_process() - before, kSize / kHugePage * kHugePage);
+}
+
 TEST_F(CpuMemory, UntouchedPagesCostNothing) {
   const auto resident_pages = [] {
     int64_t total = 0, resident = 0;

@@ -1,4 +1,4 @@
-// Core counting on machines laid out as text files in a temporary folder.
+// Counting cores and nodes on machines laid out as text files in a temporary folder.
 #include "base/cpu_cores.h"
 
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/numa_nodes.h"
 #include "support/temp_folder.h"
 
 namespace chatglm {
@@ -30,6 +31,10 @@ class FakeMachine {
   }
   int count(const std::vector<int>& processors) const {
     return count_linux_cores(folder_.path(), processors);
+  }
+  int within_quota(int processors) const { return count_within_quota(folder_.path(), processors); }
+  NumaNodes nodes(const std::vector<int>& processors) const {
+    return read_numa_nodes(folder_.path(), processors);
   }
 
  private:
@@ -93,6 +98,64 @@ TEST(CpuCores, CgroupV1Quota) {
   EXPECT_EQ(machine.count(8), 8);
   machine.write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "200000");
   EXPECT_EQ(machine.count(8), 2);
+}
+
+TEST(CpuCores, TightestQuotaOfNestedGroups) {
+  FakeMachine machine;
+  machine.write("proc/self/cgroup", "0::/a/b/c");
+  machine.write("sys/fs/cgroup/a/cpu.max", "600000 100000");
+  machine.write("sys/fs/cgroup/a/b/cpu.max", "200000 50000");
+  machine.write("sys/fs/cgroup/a/b/c/cpu.max", "500000 100000");
+  EXPECT_EQ(machine.count(8), 4);
+  EXPECT_EQ(machine.count(3), 3);
+  EXPECT_EQ(machine.within_quota(64), 4);
+  machine.write("sys/fs/cgroup/a/b/cpu.max", "max 100000");
+  EXPECT_EQ(machine.within_quota(64), 5);
+}
+
+TEST(CpuCores, CgroupV1NestedUnderBothNames) {
+  FakeMachine machine;
+  machine.write("proc/self/cgroup", "3:cpu,cpuacct:/docker/abc/inner");
+  machine.write("sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_period_us", "100000");
+  machine.write("sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_quota_us", "250000");
+  EXPECT_EQ(machine.count(8), 2);
+}
+
+// Version 2 beside version 1; and a path that only the host can see.
+TEST(CpuCores, CgroupV2InAFolderOfItsOwn) {
+  FakeMachine machine;
+  machine.write("proc/self/cgroup", "1:name=systemd:/x\n0::/../../pods/job");
+  machine.write("sys/fs/cgroup/unified/cpu.max", "300000 100000");
+  EXPECT_EQ(machine.count(8), 3);
+}
+
+TEST(NumaNodes, ProcessorsBelongToTheirNodes) {
+  FakeMachine machine;
+  machine.write("sys/devices/system/node/node0/cpulist", "0-3,8-11");
+  machine.write("sys/devices/system/node/node1/cpulist", "4-7,12-15");
+  machine.write("sys/devices/system/node/node2/cpulist", "");  // memory only
+  machine.write("sys/devices/system/node/possible", "0-2");
+  const NumaNodes nodes = machine.nodes({0, 3, 4, 7, 9, 12});
+  EXPECT_EQ(nodes.count(), 2);
+  EXPECT_EQ(nodes.node_of(0), nodes.node_of(3));
+  EXPECT_EQ(nodes.node_of(0), nodes.node_of(9));
+  EXPECT_EQ(nodes.node_of(4), nodes.node_of(7));
+  EXPECT_EQ(nodes.node_of(4), nodes.node_of(12));
+  EXPECT_NE(nodes.node_of(0), nodes.node_of(4));
+  EXPECT_EQ(machine.nodes({5, 6}).count(), 1);  // confined to one node
+}
+
+TEST(NumaNodes, NothingKnownIsOneNode) {
+  FakeMachine machine;
+  EXPECT_EQ(machine.nodes({0, 1}).count(), 1);
+  machine.write("sys/devices/system/node/node0/cpulist", "some");
+  EXPECT_EQ(machine.nodes({0, 1}).count(), 1);
+  EXPECT_EQ(machine.nodes({0, 1}).node_of(-1), 0);
+  EXPECT_EQ(machine.nodes({0, 1}).node_of(1 << 20), 0);
+  EXPECT_EQ(NumaNodes().current(), 0);
+  const NumaNodes here = usable_numa_nodes();
+  EXPECT_GE(here.current(), 0);
+  EXPECT_LT(here.current(), here.count());
 }
 
 TEST(CpuCores, GarbageIsNoRestriction) {

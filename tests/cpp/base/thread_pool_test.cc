@@ -6,12 +6,16 @@
 #include <atomic>
 #include <chrono>
 #include <limits>
+#include <mutex>
 #include <set>
 #include <thread>
 #include <vector>
 
 #ifndef _WIN32
 #include <sys/resource.h>
+#endif
+#ifdef __linux__
+#include <sched.h>
 #endif
 
 #include "base/error.h"
@@ -34,6 +38,15 @@ void expect_exact_cover(ThreadPool& pool, int64_t count, int64_t grain) {
     ASSERT_EQ(visits[static_cast<std::size_t>(i)].load(), 1)
         << "item " << i << " of " << count << ", grain " << grain;
   }
+}
+
+// Neighbouring processors on different nodes.
+NumaNodes alternating_nodes(int nodes) {
+  std::vector<int> node_of_processor(static_cast<std::size_t>(64 * nodes));
+  for (std::size_t i = 0; i < node_of_processor.size(); ++i) {
+    node_of_processor[i] = static_cast<int>(i) % nodes;
+  }
+  return NumaNodes(node_of_processor);
 }
 
 class ThreadPoolTest : public testing::TestWithParam<int> {};
@@ -97,6 +110,38 @@ TEST_P(ThreadPoolTest, OneThreadNumberIsNeverUsedTwiceAtOnce) {
   EXPECT_EQ(clashes.load(), 0);
 }
 
+// One thread is delayed in its first chunk until all other chunks are done: nobody waits for more.
+TEST_P(ThreadPoolTest, SlowThreadHoldsOneChunkUp) {
+  if (GetParam() == 1) GTEST_SKIP() << "needs a second thread";
+  for (const int nodes : {1, 2}) {
+    ThreadPool pool(GetParam(), alternating_nodes(nodes));
+    constexpr int kChunks = 100;
+    std::atomic<bool> is_taken{false}, timed_out{false};
+    std::atomic<int> others_done{0};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    pool.parallel_for(kChunks, 1, [&](int64_t, int64_t, int) {
+      if (is_taken.exchange(true)) {
+        others_done.fetch_add(1);
+        return;
+      }
+      while (others_done.load() < kChunks - 1 && !timed_out.load()) {
+        std::this_thread::yield();
+        if (std::chrono::steady_clock::now() > deadline) timed_out.store(true);
+      }
+    });
+    EXPECT_FALSE(timed_out.load()) << others_done.load() << " chunks were done meanwhile";
+  }
+}
+
+TEST_P(ThreadPoolTest, SharesOfNodesCoverEveryItemOnce) {
+  for (const int nodes : {2, 3}) {
+    ThreadPool pool(GetParam(), alternating_nodes(nodes));
+    for (const int64_t count : {0, 1, 2, 3, 7, 64, 1000}) {
+      for (const int64_t grain : {1, 2, 8, 1001}) expect_exact_cover(pool, count, grain);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolTest, testing::Values(1, 2, 3, 4, 8));
 
 TEST(ThreadPool, WorkersTakePart) {
@@ -113,6 +158,56 @@ TEST(ThreadPool, WorkersTakePart) {
   });
   EXPECT_FALSE(timed_out.load());
 }
+
+// Only as many sleepers are woken as there are chunks for; those must come.
+TEST(ThreadPool, SleepersComeForTheirChunks) {
+  constexpr int kThreads = 8;
+  ThreadPool pool(kThreads);
+  for (const int chunks : {2, 3, kThreads}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // workers fall asleep
+    std::atomic<int> arrived{0};
+    std::atomic<bool> timed_out{false};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    pool.parallel_for(chunks, 1, [&](int64_t, int64_t, int) {
+      arrived.fetch_add(1);
+      while (arrived.load() < chunks && !timed_out.load()) {  // all at the same time
+        std::this_thread::yield();
+        if (std::chrono::steady_clock::now() > deadline) timed_out.store(true);
+      }
+    });
+    EXPECT_FALSE(timed_out.load()) << arrived.load() << " of " << chunks;
+  }
+}
+
+#ifdef __linux__
+// All threads on one processor, and that on the second of two nodes: its share comes first.
+TEST(ThreadPool, SharesOfTheOwnNodeComeFirst) {
+  cpu_set_t allowed;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  const int processor = sched_getcpu();
+  ASSERT_GE(processor, 0);
+  cpu_set_t only;
+  CPU_ZERO(&only);
+  CPU_SET(static_cast<std::size_t>(processor), &only);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(only), &only), 0);
+  {
+    std::vector<int> node_of_processor(static_cast<std::size_t>(processor) + 1);
+    node_of_processor.back() = 1;
+    // The processor may be number 0: node 0 exists all the same.
+    ThreadPool pool(3, NumaNodes(node_of_processor));
+    std::mutex mutex;
+    std::vector<int64_t> taken;
+    pool.parallel_for(100, 10, [&](int64_t begin, int64_t, int) {
+      const std::lock_guard lock(mutex);
+      taken.push_back(begin);
+    });
+    ASSERT_EQ(taken.size(), 10u);
+    EXPECT_GE(taken.front(), 50);
+    EXPECT_GE(taken[1], 50);
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof(allowed), &allowed), 0);
+}
+#endif
 
 TEST(ThreadPool, HugeCountDoesNotOverflow) {
   ThreadPool pool(4);
