@@ -1,360 +1,434 @@
 // Attention over the paged cache: an online softmax over tiles of kTile positions, in partitions of
 // kAttentionPartition that are merged in ascending order.
 //
-// A tile of keys or values is decoded once, to f32 rows padded with zeros to whole vectors, and
-// used by all query heads of its KV head. Tiles are counted from position 0, across page borders:
-// the arithmetic depends on the position alone. All scratch is on the stack.
+// The product rows of a task stand in panels (see body_attention_tile.h). A tile of keys or values
+// is decoded once for all panels. Tiles are counted from position 0, across page borders, and every
+// number of a row is computed by one chain of operations over the slots it sees: nothing depends on
+// the other rows of the panel.
 #pragma once
 
-#include "kernels/cpu/body_common.h"
+#include "kernels/cpu/body_attention_tile.h"
 
 namespace chatglm::kernels {
 
 template <class V>
-struct PagedAttention {
-  using F32 = typename V::F32;
-  static constexpr int64_t kTile = 16;             // positions; a multiple of kLanes
-  static constexpr int64_t kMaxHeads = 16;         // query heads that share a tile
-  static constexpr int64_t kScratchFloats = 2048;  // of the heads' queries or sums
-  static constexpr float kLowest = -3.0e38F;  // stands for -infinity, whose differences are NaN
-  static_assert(kTile % V::kLanes == 0 && kAttentionPartition % kTile == 0);
-  static_assert(kMaxAttentionHeadDim % V::kLanes == 0 && kMaxAttentionHeadDim <= kScratchFloats);
+class PagedAttention {
+ public:
+  static constexpr int64_t kMostProductRows = 64;
 
-  static constexpr int64_t kMaxProductRows = 64;
-
-  static int64_t scratch_bytes(int64_t) { return 0; }
-
-  // For each product row its softmax: largest, weight, values (stride).
+  static int64_t scratch_bytes(int64_t head_dim) {
+    const int64_t stride = padded_dim(head_dim);
+    const int64_t rows = kMostProductRows;
+    return bytes_of(3 * rows * stride + rows * kTile + kAttentionBlock * stride +
+                    kTile * kAttentionStripe + 6 * rows);
+  }
   static int64_t partial_bytes(int64_t product_rows, int64_t head_dim) {
-    const int64_t floats = product_rows * (2 + round_up<V>(head_dim, V::kLanes));
-    return round_up<V>(floats * static_cast<int64_t>(sizeof(float)), 64);
+    const int64_t rows = round_up<V>(product_rows, V::kLanes);
+    return round_up<V>(bytes_of(rows * (padded_dim(head_dim) + 2)), 64);
   }
-
-  static void attend(const PagedAttentionArgs& args, const AttentionTask& task, std::byte*) {
-    for_parts(args, task, [&](PagedAttention& part) { part.attend_part(task); });
+  static void attend(const PagedAttentionArgs& args, const AttentionTask& task,
+                     std::byte* scratch) {
+    PagedAttention(args, task, scratch).attend();
   }
-  static void merge(const PagedAttentionArgs& args, const AttentionTask& task, std::byte*) {
-    for_parts(args, task, [&](PagedAttention& part) { part.merge_part(task); });
+  static void merge(const PagedAttentionArgs& args, const AttentionTask& task, std::byte* scratch) {
+    PagedAttention(args, task, scratch).merge();
   }
 
  private:
-  // Calls body for every row with as many of the task's heads as fit.
-  template <typename Body>
-  static void for_parts(const PagedAttentionArgs& args, const AttentionTask& task,
-                        const Body& body) {
-    const int64_t stride = round_up<V>(args.kv.head_dim, V::kLanes);
-    const int64_t fitting = kScratchFloats / stride;
-    const int64_t most = fitting < kMaxHeads ? fitting : kMaxHeads;
-    for (int64_t row = 0; row < task.num_rows; ++row) {
-      for (int64_t first = 0; first < task.num_heads; first += most) {
-        const int64_t heads = task.num_heads - first < most ? task.num_heads - first : most;
-        PagedAttention part(args, task.first_row + row, task.first_head + first, heads, stride);
-        part.product_row_ = row * task.num_heads + first;
-        body(part);
-      }
-    }
-  }
+  using F32 = typename V::F32;
+  static constexpr int64_t kTile = 64;        // positions
+  static constexpr float kLowest = -3.0e38F;  // stands for -infinity, whose differences are NaN
+  static constexpr int kWide = V::kAttentionVectors;
+  static constexpr int64_t kMostPanels = kMostProductRows / V::kLanes;
+  static_assert(kAttentionPartition % kTile == 0 && kTile % kAttentionBlock == 0);
+  static_assert(kAttentionBlock % V::kLanes == 0);
 
-  // The softmax of each head so far: largest score, sum of the weights, weighted sum of the values.
+  struct Panel {
+    int64_t first;  // product row
+    int64_t vectors;
+    int64_t least, most;  // slots that its rows see
+  };
+  // Largest score, sum of the weights, weighted sum of the values of each product row.
   struct Softmax {
-    float largest[kMaxHeads];
-    float weight[kMaxHeads];
-    alignas(64) float values[kScratchFloats];  // (heads, stride)
-
-    void clear(int64_t heads, int64_t stride) {
-      for (int64_t h = 0; h < heads; ++h) {
-        largest[h] = kLowest;
-        weight[h] = 0;
-      }
-      std::memset(values, 0, static_cast<std::size_t>(heads * stride) * sizeof(float));
-    }
+    float* largest;  // (rows)
+    float* weight;   // (rows)
+    float* values;   // a panel after the other, each (stride, its rows)
   };
 
-  PagedAttention(const PagedAttentionArgs& args, int64_t row, int64_t first_head, int64_t heads,
-                 int64_t stride)
+  static int64_t padded_dim(int64_t head_dim) { return round_up<V>(head_dim, kAttentionBlock); }
+  static int64_t bytes_of(int64_t floats) { return floats * static_cast<int64_t>(sizeof(float)); }
+
+  PagedAttention(const PagedAttentionArgs& args, const AttentionTask& task, std::byte* scratch)
       : args_(args),
-        row_(row),
-        kv_head_(first_head / (args.heads / args.kv.kv_heads)),
-        heads_(heads),
-        stride_(stride) {
-    const int64_t head_dim = args.kv.head_dim;
-    const float* query = args.query + row * args.query_stride + first_head * head_dim;
-    blocks_ = args.rows.block_table + args.rows.sequence[row] * args.rows.block_table_stride;
-    token_bytes_ = args.kv.token_bytes();
-    output_ = args.output + (row * args.heads + first_head) * head_dim;
-    std::memset(query_, 0, static_cast<std::size_t>(heads * stride) * sizeof(float));
-    std::memset(tile_, 0, static_cast<std::size_t>(kTile * stride) * sizeof(float));
-    for (int64_t h = 0; h < heads; ++h) {
-      std::memcpy(query_ + h * stride, query + h * head_dim,
-                  static_cast<std::size_t>(head_dim) * sizeof(float));
+        task_(task),
+        count_(task.num_rows * task.num_heads),
+        rows_(round_up<V>(count_, V::kLanes)),
+        stride_(padded_dim(args.kv.head_dim)),
+        blocks_(args.rows.block_table +
+                args.rows.sequence[task.first_row] * args.rows.block_table_stride) {
+    auto* next = reinterpret_cast<float*>(scratch);
+    const auto take = [&](int64_t floats) {
+      float* const start = next;
+      next += floats;
+      return start;
+    };
+    total_.values = take(rows_ * stride_);
+    part_.values = take(rows_ * stride_);
+    queries_ = take(rows_ * stride_);
+    scores_ = take(rows_ * kTile);
+    keys_ = take(kAttentionBlock * stride_);
+    stripe_ = take(kTile * kAttentionStripe);
+    total_.largest = take(rows_);
+    total_.weight = take(rows_);
+    part_.largest = take(rows_);
+    part_.weight = take(rows_);
+    shrink_ = take(rows_);
+    visible_ = take(rows_);
+    lay_panels();
+  }
+
+  void lay_panels() {
+    for (int64_t first = 0; first < rows_; ++num_panels_) {
+      Panel& panel = panels_[num_panels_];
+      panel = {first, rows_ - first >= kWide * V::kLanes ? kWide : 1, INT64_MAX, 0};
+      for (; first < panel.first + panel.vectors * V::kLanes; ++first) {
+        // What fills the last vector up is as the last row.
+        const int64_t row = first < count_ ? first : count_ - 1;
+        const int64_t visible = args_.rows.visible[task_.first_row + row / task_.num_heads];
+        if (visible < panel.least) panel.least = visible;
+        if (visible > panel.most) panel.most = visible;
+        visible_[first] = static_cast<float>(visible);
+      }
+      if (panel.most > longest_) longest_ = panel.most;
     }
   }
 
-  void attend_part(const AttentionTask& task) {
-    const int64_t length = args_.rows.visible[row_];
+  // Calls body<vectors>(panel) for the panels that see more than `position`.
+  template <typename Body>
+  void for_panels(int64_t position, const Body& body) const {
+    for (int64_t p = 0; p < num_panels_; ++p) {
+      if (panels_[p].most <= position) continue;
+      if (panels_[p].vectors == kWide) {
+        body(panels_[p], Count<kWide>{});
+      } else {
+        body(panels_[p], Count<1>{});
+      }
+    }
+  }
+  template <int kCount>
+  struct Count {
+    static constexpr int value = kCount;
+  };
+
+  void attend() {
+    load_queries();
     const PagedKvView& kv = args_.kv;
     const int32_t page = blocks_[0];
-    const int64_t keys_offset = kv.keys(page, args_.layer, kv_head_) - kv.pages[page];
-    const int64_t values_offset = kv.values(page, args_.layer, kv_head_) - kv.pages[page];
-    total_.clear(heads_, stride_);
-    for (int64_t p = 0; p < task.num_partitions; ++p) {
-      const int64_t begin = (task.first_partition + p) * kAttentionPartition;
+    const int64_t kv_head = task_.first_head / (args_.heads / kv.kv_heads);
+    keys_offset_ = kv.keys(page, args_.layer, kv_head) - kv.pages[page];
+    values_offset_ = kv.values(page, args_.layer, kv_head) - kv.pages[page];
+    token_bytes_ = kv.token_bytes();
+    task_end_ = (task_.first_partition + task_.num_partitions) * kAttentionPartition;
+    if (longest_ < task_end_) task_end_ = longest_;
+    for (int64_t p = 0; p < task_.num_partitions; ++p) {
+      if (task_.partials != nullptr) part_ = partial(p);
+      const int64_t begin = (task_.first_partition + p) * kAttentionPartition;
       const int64_t whole = begin + kAttentionPartition;
-      const int64_t end = whole < length ? whole : length;
-      if (begin >= end) break;
-      part_.clear(heads_, stride_);
+      const int64_t end = whole < task_end_ ? whole : task_end_;
       for (int64_t start = begin; start < end; start += kTile) {
-        const int64_t count = end - start < kTile ? end - start : kTile;
-        load_tile(start, count, keys_offset);
-        score_tile(count);
-        weigh_tile();
-        load_tile(start, count, values_offset);
-        add_values(count);
+        attend_tile(start, end - start < kTile ? end - start : kTile, start == begin);
       }
-      if (task.partials == nullptr) {
-        add_part();
-      } else {
-        move_part(task, p, /*store=*/true);
-      }
+      if (task_.partials == nullptr) add_part(begin);
     }
-    if (task.partials == nullptr) finish();
+    if (task_.partials == nullptr) finish();
   }
 
-  void merge_part(const AttentionTask& task) {
-    total_.clear(heads_, stride_);
-    for (int64_t p = 0; p * kAttentionPartition < args_.rows.visible[row_]; ++p) {
-      move_part(task, p, /*store=*/false);
-      add_part();
+  void merge() {
+    for (int64_t begin = 0; begin < longest_; begin += kAttentionPartition) {
+      part_ = partial(begin / kAttentionPartition);
+      add_part(begin);
     }
     finish();
   }
 
-  // Between part_ and the place of partition p among the task's.
-  void move_part(const AttentionTask& task, int64_t p, bool store) {
-    const int64_t bytes = partial_bytes(task.num_rows * task.num_heads, args_.kv.head_dim);
-    auto* floats = reinterpret_cast<float*>(task.partials + p * bytes);
-    floats += product_row_ * (2 + stride_);
-    for (int64_t h = 0; h < heads_; ++h, floats += 2 + stride_) {
-      float* values = part_.values + h * stride_;
-      const auto count = static_cast<std::size_t>(stride_) * sizeof(float);
-      if (store) {
-        floats[0] = part_.largest[h];
-        floats[1] = part_.weight[h];
-        std::memcpy(floats + 2, values, count);
-      } else {
-        part_.largest[h] = floats[0];
-        part_.weight[h] = floats[1];
-        std::memcpy(values, floats + 2, count);
+  // The place of partition p among the task's.
+  Softmax partial(int64_t p) const {
+    auto* floats =
+        reinterpret_cast<float*>(task_.partials + p * partial_bytes(count_, args_.kv.head_dim));
+    return {floats, floats + rows_, floats + 2 * rows_};
+  }
+
+  // The query, or the output, of a product row.
+  const float* query(int64_t row) const {
+    return args_.query + (task_.first_row + row / task_.num_heads) * args_.query_stride +
+           (task_.first_head + row % task_.num_heads) * args_.kv.head_dim;
+  }
+  float* output(int64_t row) const {
+    return args_.output + ((task_.first_row + row / task_.num_heads) * args_.heads +
+                           task_.first_head + row % task_.num_heads) *
+                              args_.kv.head_dim;
+  }
+
+  // Times log2(e) too: so scores are powers of 2.
+  void load_queries() {
+    const F32 scale = V::set(args_.scale * 1.44269504F);
+    for_panels(0, [&](const Panel& panel, auto vectors) {
+      constexpr int64_t kWidth = decltype(vectors)::value * V::kLanes;
+      float* const queries = queries_ + panel.first * stride_;  // (stride, kWidth)
+      std::memset(queries, 0, static_cast<std::size_t>(stride_ * kWidth) * sizeof(float));
+      int64_t lane = 0;
+      for (; lane < kWidth && panel.first + lane < count_; lane += 4) {
+        const int64_t present = count_ - panel.first - lane;
+        const float* from[4];
+        for (int64_t j = 0; j < 4; ++j) from[j] = query(panel.first + lane + (j < present ? j : 0));
+        int64_t i = 0;
+        for (; i + 4 <= args_.kv.head_dim; i += 4) {
+          float* const to = queries + i * kWidth + lane;
+          float* const rows[4] = {to, to + kWidth, to + 2 * kWidth, to + 3 * kWidth};
+          V::transpose4(from, rows);
+          for (const float*& row : from) row += 4;
+        }
+        for (; i < args_.kv.head_dim; ++i) {
+          for (int64_t j = 0; j < 4; ++j) queries[i * kWidth + lane + j] = *from[j]++;
+        }
       }
+      for (int64_t i = 0; i < stride_ * kWidth; i += V::kLanes) {
+        V::store(queries + i, V::mul(V::load(queries + i), scale));
+      }
+    });
+  }
+
+  // Positions [start, start + count), the first of a partition or more of it.
+  void attend_tile(int64_t start, int64_t count, bool first) {
+    KvAhead values(KvWalk(args_.kv, blocks_, values_offset_, start), token_bytes_, count);
+    for (int64_t t = 0; t < count; t += kAttentionBlock) {
+      score_block(start, t, count, values);
+    }
+    for_panels(start, [&](const Panel& panel, auto vectors) {
+      weigh<decltype(vectors)::value>(panel, start, count, first);
+    });
+    const int64_t next = start + count, left = task_end_ - next;
+    KvAhead keys(KvWalk(args_.kv, blocks_, keys_offset_, left > 0 ? next : start), token_bytes_,
+                 left < kTile ? left : kTile);
+    for (int64_t column = 0; column < stride_; column += kAttentionStripe) {
+      add_stripe(start, count, column, first, keys);
+    }
+  }
+
+  void score_block(int64_t start, int64_t t, int64_t count, KvAhead& ahead) {
+    const int64_t positions = count - t < kAttentionBlock ? count - t : kAttentionBlock;
+    const KvWalk walk(args_.kv, blocks_, keys_offset_, start + t);
+    for (int64_t column = 0; column < stride_; column += kAttentionStripe) {
+      decode_stripe<V>(args_.kv.dtype, walk, positions, args_.kv.head_dim, column,
+                       stripe_columns(column), keys_ + column, stride_);
+    }
+    std::memset(keys_ + positions * stride_, 0,
+                static_cast<std::size_t>((kAttentionBlock - positions) * stride_) * sizeof(float));
+    for_panels(start + t, [&](const Panel& panel, auto vectors) {
+      constexpr int kVectors = decltype(vectors)::value;
+      multiply<V, kVectors, false>(
+          keys_, stride_, 1, queries_ + panel.first * stride_, stride_, nullptr,
+          scores_ + panel.first * kTile + t * kVectors * V::kLanes, kAttentionBlock, ahead);
+    });
+  }
+
+  int64_t stripe_columns(int64_t column) const {
+    return stride_ - column < kAttentionStripe ? stride_ - column : kAttentionStripe;
+  }
+
+  // Positions of the tile that a row of the panel sees, and that all its rows see.
+  static int64_t seen(const Panel& panel, int64_t start, int64_t count) {
+    return panel.most - start < count ? panel.most - start : count;
+  }
+  static int64_t seen_by_all(const Panel& panel, int64_t start, int64_t count) {
+    const int64_t common = panel.least - start < count ? panel.least - start : count;
+    return common > 0 ? common : 0;
+  }
+
+  // Turns the tile's scores into weights; what the partition holds is to be multiplied by shrink_.
+  template <int kVectors>
+  void weigh(const Panel& panel, int64_t start, int64_t count, bool first) {
+    constexpr int64_t kWidth = kVectors * V::kLanes;
+    float* const scores = scores_ + panel.first * kTile;  // (kTile, kWidth)
+    const int64_t last = seen(panel, start, count);
+    for (int64_t t = seen_by_all(panel, start, count); t < last; ++t) {
+      const F32 position = V::set(static_cast<float>(start + t));
+      for (int64_t lane = 0; lane < kWidth; lane += V::kLanes) {
+        float* const score = scores + t * kWidth + lane;
+        const F32 limit = V::load(visible_ + panel.first + lane);
+        V::store(score, V::if_less(position, limit, V::load(score), V::set(kLowest)));
+      }
+    }
+    for (int64_t lane = 0; lane < kWidth; lane += V::kLanes) {
+      const int64_t row = panel.first + lane;
+      weigh_lanes<kWidth>(scores + lane, last, row, first);
+    }
+  }
+
+  template <int64_t kWidth>
+  void weigh_lanes(float* scores, int64_t count, int64_t row, bool first) {
+    constexpr int kChains = 4;
+    const F32 before = first ? V::set(kLowest) : V::load(part_.largest + row);
+    F32 most[kChains] = {before, before, before, before};
+    for (int64_t t = 0; t < count; t += kChains) {
+      CHATGLM_UNROLL
+      for (int c = 0; c < kChains; ++c) {
+        if (t + c < count) most[c] = V::max(most[c], V::load(scores + (t + c) * kWidth));
+      }
+    }
+    const F32 largest = V::max(V::max(most[0], most[1]), V::max(most[2], most[3]));
+    F32 sums[kChains] = {V::set(0.0F), V::set(0.0F), V::set(0.0F), V::set(0.0F)};
+    for (int64_t t = 0; t < count; t += kChains) {
+      CHATGLM_UNROLL
+      for (int c = 0; c < kChains; ++c) {
+        if (t + c >= count) continue;
+        float* const score = scores + (t + c) * kWidth;
+        const F32 weight = exp2_of_negative<V>(V::sub(V::load(score), largest));
+        V::store(score, weight);
+        sums[c] = V::add(sums[c], weight);
+      }
+    }
+    const F32 sum = V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3]));
+    const F32 shrink = exp2_of_negative<V>(V::sub(before, largest));
+    V::store(part_.largest + row, largest);
+    V::store(shrink_ + row, shrink);
+    V::store(part_.weight + row, first ? sum : V::fma(V::load(part_.weight + row), shrink, sum));
+  }
+
+  // Adds the tile's weighted values in columns [column, column + kAttentionStripe).
+  void add_stripe(int64_t start, int64_t count, int64_t column, bool first, KvAhead& ahead) {
+    const int64_t columns = stripe_columns(column);
+    decode_stripe<V>(args_.kv.dtype, KvWalk(args_.kv, blocks_, values_offset_, start), count,
+                     args_.kv.head_dim, column, columns, stripe_, kAttentionStripe);
+    for_panels(start, [&](const Panel& panel, auto vectors) {
+      constexpr int kVectors = decltype(vectors)::value;
+      constexpr int64_t kWidth = kVectors * V::kLanes;
+      const float* const weights = scores_ + panel.first * kTile;
+      const float* const factor = shrink_ + panel.first;
+      float* const values = part_.values + panel.first * stride_ + column * kWidth;
+      const int64_t common = seen_by_all(panel, start, count);
+      if (first) {
+        multiply<V, kVectors, false>(stripe_, 1, kAttentionStripe, weights, common, factor, values,
+                                     columns, ahead);
+      } else {
+        multiply<V, kVectors, true>(stripe_, 1, kAttentionStripe, weights, common, factor, values,
+                                    columns, ahead);
+      }
+      for (int64_t t = common; t < seen(panel, start, count); ++t) {
+        add_where_seen<kWidth>(panel, start + t, stripe_ + t * kAttentionStripe,
+                               weights + t * kWidth, values, columns);
+      }
+    });
+  }
+
+  // One position's values, to the rows that see it.
+  template <int64_t kWidth>
+  void add_where_seen(const Panel& panel, int64_t position, const float* value,
+                      const float* weights, float* sums, int64_t columns) const {
+    const F32 slot = V::set(static_cast<float>(position));
+    for (int64_t lane = 0; lane < kWidth; lane += V::kLanes) {
+      const F32 limit = V::load(visible_ + panel.first + lane);
+      const F32 weight = V::load(weights + lane);
+      for (int64_t i = 0; i < columns; ++i) {
+        float* const at = sums + i * kWidth + lane;
+        const F32 sum = V::load(at);
+        V::store(at, V::if_less(slot, limit, V::fma(V::set(value[i]), weight, sum), sum));
+      }
+    }
+  }
+
+  // Adds the finished partition that begins at `begin` to the total of the rows that see it.
+  void add_part(int64_t begin) {
+    for_panels(begin, [&](const Panel& panel, auto vectors) {
+      constexpr int64_t kWidth = decltype(vectors)::value * V::kLanes;
+      for (int64_t lane = 0; lane < kWidth; lane += V::kLanes) {
+        add_part_lanes<kWidth>(panel.first + lane, panel.first * stride_ + lane, begin);
+      }
+    });
+  }
+
+  template <int64_t kWidth>
+  void add_part_lanes(int64_t row, int64_t column, int64_t begin) {
+    const F32 part_largest = V::load(part_.largest + row),
+              part_weight = V::load(part_.weight + row);
+    const float* const part = part_.values + column;
+    float* const total = total_.values + column;
+    if (begin == 0) {  // seen by every row
+      V::store(total_.largest + row, part_largest);
+      V::store(total_.weight + row, part_weight);
+      for (int64_t i = 0; i < stride_; ++i)
+        V::store(total + i * kWidth, V::load(part + i * kWidth));
+      return;
+    }
+    const F32 slot = V::set(static_cast<float>(begin)), limit = V::load(visible_ + row);
+    const F32 before = V::load(total_.largest + row), weight = V::load(total_.weight + row);
+    const F32 largest = V::max(part_largest, before);
+    const F32 shrink_total = exp2_of_negative<V>(V::sub(before, largest));
+    const F32 shrink_part = exp2_of_negative<V>(V::sub(part_largest, largest));
+    const F32 sum = V::fma(part_weight, shrink_part, V::mul(weight, shrink_total));
+    V::store(total_.largest + row, V::if_less(slot, limit, largest, before));
+    V::store(total_.weight + row, V::if_less(slot, limit, sum, weight));
+    for (int64_t i = 0; i < stride_ * kWidth; i += kWidth) {
+      const F32 old = V::load(total + i);
+      const F32 both = V::fma(V::load(part + i), shrink_part, V::mul(old, shrink_total));
+      V::store(total + i, V::if_less(slot, limit, both, old));
     }
   }
 
   void finish() {
-    for (int64_t h = 0; h < heads_; ++h) {
-      const float inverse = 1.0F / total_.weight[h];
-      const float* values = total_.values + h * stride_;
-      for (int64_t i = 0; i < args_.kv.head_dim; ++i) {
-        output_[h * args_.kv.head_dim + i] = values[i] * inverse;
-      }
-    }
-  }
-
-  // Decodes positions [start, start + count) of this head's keys or values, which lie `offset`
-  // bytes from the start of each page, into tile_.
-  void load_tile(int64_t start, int64_t count, int64_t offset) {
-    const int64_t page_tokens = args_.kv.page_tokens;
-    for (int64_t t = 0; t < count; ++t) {
-      const std::byte* page = args_.kv.pages[blocks_[(start + t) / page_tokens]];
-      decode(page + offset + (start + t) % page_tokens * token_bytes_, tile_ + t * stride_);
-    }
-  }
-
-  void decode(const std::byte* source, float* row) const {
-    const int64_t head_dim = args_.kv.head_dim;
-    if (args_.kv.dtype == DType::kF32) {
-      std::memcpy(row, source, static_cast<std::size_t>(head_dim) * sizeof(float));
-    } else if (args_.kv.dtype == DType::kF16) {
-      const auto* halves = reinterpret_cast<const uint16_t*>(source);
-      int64_t i = 0;
-      for (; i + V::kLanes <= head_dim; i += V::kLanes) V::store(row + i, V::load_f16(halves + i));
-      if (i < head_dim) {
-        uint16_t rest[V::kLanes] = {};
-        std::memcpy(rest, halves + i, static_cast<std::size_t>(head_dim - i) * sizeof(uint16_t));
-        V::store(row + i, V::load_f16(rest));
-      }
-    } else {  // q8_0: an f16 scale, then 32 signed bytes
-      constexpr int64_t kBlock = 32, kBlockBytes = 34;
-      for (int64_t i = 0; i < head_dim; i += kBlock, source += kBlockBytes) {
-        uint16_t scale_bits[V::kLanes] = {};
-        std::memcpy(scale_bits, source, sizeof(uint16_t));
-        float scale[V::kLanes];
-        V::store(scale, V::load_f16(scale_bits));
-        const auto* quants = reinterpret_cast<const int8_t*>(source + sizeof(uint16_t));
-        for (int64_t j = 0; j < kBlock; j += V::kLanes) {
-          V::store(row + i + j, V::mul(V::load_i8(quants + j), V::set(scale[0])));
+    for_panels(0, [&](const Panel& panel, auto vectors) {
+      constexpr int64_t kWidth = decltype(vectors)::value * V::kLanes;
+      float* const values = total_.values + panel.first * stride_;  // (stride, kWidth)
+      for (int64_t lane = 0; lane < kWidth; lane += V::kLanes) {
+        const F32 inverse = V::div(V::set(1.0F), V::load(total_.weight + panel.first + lane));
+        for (int64_t i = lane; i < stride_ * kWidth; i += kWidth) {
+          V::store(values + i, V::mul(V::load(values + i), inverse));
         }
       }
-    }
-  }
-
-  void score_tile(int64_t count) {
-    for (int64_t h = 0; h < heads_ * kTile; ++h) weights_[h] = kLowest;
-    int64_t h = 0;
-    for (; h + 4 <= heads_; h += 4) score_heads<4>(h, count);
-    for (; h < heads_; ++h) score_heads<1>(h, count);
-  }
-
-  template <int kHeads>
-  void score_heads(int64_t head, int64_t count) {
-    int64_t t = 0;
-    for (; t + 2 <= count; t += 2) score<kHeads, 2>(head, t);
-    if (t < count) score<kHeads, 1>(head, t);
-  }
-
-  template <int kHeads, int kTokens>
-  void score(int64_t head, int64_t token) {
-    const float* query = query_ + head * stride_;
-    const float* key = tile_ + token * stride_;
-    F32 sum[kHeads][kTokens];
-    CHATGLM_UNROLL
-    for (int h = 0; h < kHeads; ++h) {
-      CHATGLM_UNROLL
-      for (int t = 0; t < kTokens; ++t) sum[h][t] = V::set(0.0F);
-    }
-    for (int64_t i = 0; i < stride_; i += V::kLanes) {
-      F32 k[kTokens];
-      CHATGLM_UNROLL
-      for (int t = 0; t < kTokens; ++t) k[t] = V::load(key + t * stride_ + i);
-      CHATGLM_UNROLL
-      for (int h = 0; h < kHeads; ++h) {
-        const F32 q = V::load(query + h * stride_ + i);
-        CHATGLM_UNROLL
-        for (int t = 0; t < kTokens; ++t) sum[h][t] = V::fma(q, k[t], sum[h][t]);
+      for (int64_t lane = 0; lane < kWidth && panel.first + lane < count_; lane += 4) {
+        store_outputs(panel.first + lane, values + lane, kWidth);
       }
-    }
-    CHATGLM_UNROLL
-    for (int h = 0; h < kHeads; ++h) {
-      CHATGLM_UNROLL
-      for (int t = 0; t < kTokens; ++t) {
-        weights_[(head + h) * kTile + token + t] = V::reduce_add(sum[h][t]) * args_.scale;
-      }
-    }
+    });
   }
 
-  // Turns the tile's scores into weights and scales what the partition holds to the new maximum.
-  void weigh_tile() {
-    for (int64_t h = 0; h < heads_; ++h) {
-      float* weights = weights_ + h * kTile;
-      F32 lanes = V::load(weights);
-      for (int64_t t = V::kLanes; t < kTile; t += V::kLanes) {
-        lanes = V::max(lanes, V::load(weights + t));
-      }
-      const float tile_largest = V::reduce_max(lanes);
-      const float before = part_.largest[h];
-      const float largest = tile_largest > before ? tile_largest : before;
-      F32 sum = V::set(0.0F);
-      for (int64_t t = 0; t < kTile; t += V::kLanes) {
-        const F32 weight = vector_exp<V>(V::sub(V::load(weights + t), V::set(largest)));
-        V::store(weights + t, weight);
-        sum = V::add(sum, weight);
-      }
-      if (largest != before) {
-        const float shrink = scalar_exp(before - largest);
-        part_.weight[h] *= shrink;
-        scale_values(part_.values + h * stride_, shrink);
-        part_.largest[h] = largest;
-      }
-      part_.weight[h] += V::reduce_add(sum);
-    }
-  }
-
-  void add_values(int64_t count) {
-    int64_t h = 0;
-    for (; h + 4 <= heads_; h += 4) add_values_to<4>(h, count);
-    for (; h < heads_; ++h) add_values_to<1>(h, count);
-  }
-
-  template <int kHeads>
-  void add_values_to(int64_t head, int64_t count) {
+  // Of 4 product rows, or those that there are.
+  void store_outputs(int64_t row, const float* values, int64_t width) const {
+    const int64_t present = count_ - row < 4 ? count_ - row : 4;
+    float* to[4];
+    for (int64_t j = 0; j < 4; ++j) to[j] = output(row + (j < present ? j : 0));
     int64_t i = 0;
-    for (; i + 2 * V::kLanes <= stride_; i += 2 * V::kLanes) add<kHeads, 2>(head, i, count);
-    if (i < stride_) add<kHeads, 1>(head, i, count);
-  }
-
-  template <int kHeads, int kVectors>
-  void add(int64_t head, int64_t column, int64_t count) {
-    float* values = part_.values + head * stride_ + column;
-    const float* weights = weights_ + head * kTile;
-    F32 sum[kHeads][kVectors];
-    CHATGLM_UNROLL
-    for (int h = 0; h < kHeads; ++h) {
-      CHATGLM_UNROLL
-      for (int v = 0; v < kVectors; ++v) sum[h][v] = V::load(values + h * stride_ + v * V::kLanes);
+    for (; present == 4 && i + 4 <= args_.kv.head_dim; i += 4) {
+      const float* const from = values + i * width;
+      const float* const rows[4] = {from, from + width, from + 2 * width, from + 3 * width};
+      V::transpose4(rows, to);
+      for (float*& next : to) next += 4;
     }
-    for (int64_t t = 0; t < count; ++t) {
-      F32 value[kVectors];
-      CHATGLM_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        value[v] = V::load(tile_ + t * stride_ + column + v * V::kLanes);
-      }
-      CHATGLM_UNROLL
-      for (int h = 0; h < kHeads; ++h) {
-        const F32 weight = V::set(weights[h * kTile + t]);
-        CHATGLM_UNROLL
-        for (int v = 0; v < kVectors; ++v) sum[h][v] = V::fma(weight, value[v], sum[h][v]);
-      }
+    for (; i < args_.kv.head_dim; ++i) {
+      for (int64_t j = 0; j < present; ++j) *to[j]++ = values[i * width + j];
     }
-    CHATGLM_UNROLL
-    for (int h = 0; h < kHeads; ++h) {
-      CHATGLM_UNROLL
-      for (int v = 0; v < kVectors; ++v) V::store(values + h * stride_ + v * V::kLanes, sum[h][v]);
-    }
-  }
-
-  // Adds the finished partition to the total.
-  void add_part() {
-    for (int64_t h = 0; h < heads_; ++h) {
-      const float before = total_.largest[h], part = part_.largest[h];
-      const float largest = part > before ? part : before;
-      const float shrink_total = scalar_exp(before - largest);
-      const float shrink_part = scalar_exp(part - largest);
-      total_.largest[h] = largest;
-      total_.weight[h] = total_.weight[h] * shrink_total + part_.weight[h] * shrink_part;
-      float* total = total_.values + h * stride_;
-      scale_values(total, shrink_total);
-      const float* values = part_.values + h * stride_;
-      for (int64_t i = 0; i < stride_; i += V::kLanes) {
-        V::store(total + i, V::fma(V::load(values + i), V::set(shrink_part), V::load(total + i)));
-      }
-    }
-  }
-
-  void scale_values(float* values, float factor) const {
-    for (int64_t i = 0; i < stride_; i += V::kLanes) {
-      V::store(values + i, V::mul(V::load(values + i), V::set(factor)));
-    }
-  }
-
-  static float scalar_exp(float x) {
-    float lanes[V::kLanes];
-    V::store(lanes, vector_exp<V>(V::set(x)));
-    return lanes[0];
   }
 
   const PagedAttentionArgs& args_;
-  int64_t row_;
-  int64_t kv_head_;
-  int64_t product_row_ = 0;  // of the task's: the first of these heads
-  int64_t heads_;            // of this group, kMaxHeads at most
-  int64_t stride_;           // head_dim, rounded up to whole vectors
-  const int32_t* blocks_;    // pages of the sequence
-  int64_t token_bytes_;
-  float* output_;                                         // (heads, head_dim)
-  alignas(64) float query_[kScratchFloats];               // (heads, stride)
-  alignas(64) float tile_[kTile * kMaxAttentionHeadDim];  // (kTile, stride)
-  alignas(64) float weights_[kMaxHeads * kTile];          // (heads, kTile) scores, then weights
-  Softmax part_;
+  const AttentionTask& task_;
+  const int64_t count_;          // product rows
+  const int64_t rows_;           // the same, whole vectors
+  const int64_t stride_;         // head_dim, rounded up to kAttentionBlock
+  const int32_t* const blocks_;  // pages of the sequence
+  int64_t keys_offset_ = 0;      // from the start of a page to this layer and head
+  int64_t values_offset_ = 0;
+  int64_t token_bytes_ = 0;
+  int64_t longest_ = 0;   // slots that any row sees
+  int64_t task_end_ = 0;  // where the task's partitions end
+  int64_t num_panels_ = 0;
+  Panel panels_[kMostPanels];
   Softmax total_;
+  Softmax part_;    // of the partition at hand
+  float* queries_;  // a panel after the other, each (stride, its rows), times the scale
+  float* scores_;   // a panel after the other, each (kTile, its rows); then weights
+  float* keys_;     // (kAttentionBlock, stride)
+  float* stripe_;   // (kTile, kAttentionStripe) of the values
+  float* shrink_;   // (rows)
+  float* visible_;  // (rows) slots that the row sees: exact, since no context has 2^24
 };
 
 }  // namespace chatglm::kernels

@@ -11,7 +11,7 @@
 //   scale_pow2(x, n)              x * 2^n, n integral in [-252, 254]
 //   reduce_add reduce_max         of the lanes
 //   load_f16 load_bf16 load_i8    kLanes stored values, decoded
-// and what body_linear_float.h and body_linear_quant.h name.
+// and what body_linear_float.h, body_linear_quant.h and body_attention_tile.h name.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,11 @@
 #define CHATGLM_UNROLL
 #endif
 
+// Asks for a cache line that will be read soon, in the second-level cache.
 #if defined(__GNUC__) || defined(__clang__)
-#define CHATGLM_PREFETCH(address) __builtin_prefetch((address), 0, 2)  // to the second-level cache
+#define CHATGLM_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#elif defined(_M_X64)
+#define CHATGLM_PREFETCH(address) _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T1)
 #else
 #define CHATGLM_PREFETCH(address) static_cast<void>(address)
 #endif

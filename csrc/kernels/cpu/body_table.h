@@ -63,7 +63,7 @@ constexpr LinearKernel kLinearKernels[] = {
 template <class V>
 constexpr AttentionKernel attention_kernel() {
   using Body = PagedAttention<V>;
-  return {Body::kMaxProductRows, Body::scratch_bytes, Body::partial_bytes, Body::attend,
+  return {Body::kMostProductRows, Body::scratch_bytes, Body::partial_bytes, Body::attend,
           Body::merge};
 }
 

@@ -53,6 +53,31 @@ struct Avx2 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
   }
 
+  static F32 set_f16(const std::byte* source) {
+    uint16_t half;
+    std::memcpy(&half, source, sizeof(half));
+    return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+  }
+  static F32 if_less(F32 x, F32 y, F32 a, F32 b) {
+    return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, y, _CMP_LT_OQ));
+  }
+  static constexpr float kLeastPower = -127;
+  static F32 times_pow2(F32 x, F32 n) { return mul(x, pow2(_mm256_cvtps_epi32(n))); }
+  static void transpose4(const float* const* from, float* const* to) {
+    __m128 a = _mm_loadu_ps(from[0]), b = _mm_loadu_ps(from[1]);
+    __m128 c = _mm_loadu_ps(from[2]), d = _mm_loadu_ps(from[3]);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(to[0], a);
+    _mm_storeu_ps(to[1], b);
+    _mm_storeu_ps(to[2], c);
+    _mm_storeu_ps(to[3], d);
+  }
+
+  // 6 steps * 2 vectors of sums, 2 vectors of rows and a number: 15 of 16 registers.
+  static constexpr int kAttentionVectors = 2;
+  static constexpr int kAttentionSteps = 6;
+  static constexpr int kAttentionNarrowSteps = 8;
+
   // 6 rows * 2 vectors of sums, 2 weight vectors and one input: 15 of 16 registers.
   static constexpr int kFloatRows = 6;
   static constexpr int kFloatPanels = 4;

@@ -40,6 +40,32 @@ struct Avx512Vnni {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
   }
 
+  static F32 set_f16(const std::byte* source) {
+    uint16_t half;
+    std::memcpy(&half, source, sizeof(half));
+    return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(half)));
+  }
+  static F32 if_less(F32 x, F32 y, F32 a, F32 b) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, y, _CMP_LT_OQ), b, a);
+  }
+  static constexpr float kLeastPower = -160;
+  static F32 times_pow2(F32 x, F32 n) { return _mm512_scalef_ps(x, n); }
+  static void transpose4(const float* const* from, float* const* to) {
+    __m128 a = _mm_loadu_ps(from[0]), b = _mm_loadu_ps(from[1]);
+    __m128 c = _mm_loadu_ps(from[2]), d = _mm_loadu_ps(from[3]);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(to[0], a);
+    _mm_storeu_ps(to[1], b);
+    _mm_storeu_ps(to[2], c);
+    _mm_storeu_ps(to[3], d);
+  }
+
+  // 8 steps * 2 vectors of sums, or 16 of one: 16 sums, 1 or 2 vectors of rows, and the number
+  // straight from memory.
+  static constexpr int kAttentionVectors = 2;
+  static constexpr int kAttentionSteps = 8;
+  static constexpr int kAttentionNarrowSteps = 16;
+
   // 8 rows * 2 vectors of sums, 2 weight vectors and one input: 19 of 32 registers.
   static constexpr int kFloatRows = 8;
   static constexpr int kFloatPanels = 2;

@@ -110,14 +110,7 @@ struct Generic {
     return most;
   }
   static F32 load_f16(const uint16_t* source) {
-    return decode(source, [](int32_t bits) {
-      // Exponent and mantissa moved into place, then the exponent bias corrected by a product,
-      // which normalizes subnormals too. Infinity and NaN (the carry of an exponent of all ones)
-      // get their exponent filled. No branch: compilers vectorize it.
-      const float magnitude = from_bits((bits & 0x7fff) << 13) * 0x1p112F;
-      const int32_t special = -(((bits & 0x7c00) + 0x0400) >> 15) & 0x7f800000;
-      return from_bits(float_bits(magnitude) | special | ((bits & 0x8000) << 16));
-    });
+    return decode(source, [](int32_t bits) { return f16_to_float(bits); });
   }
   static F32 load_bf16(const uint16_t* source) {
     return decode(source, [](int32_t bits) { return from_bits(bits << 16); });
@@ -125,6 +118,36 @@ struct Generic {
   static F32 load_i8(const int8_t* source) {
     return decode(source, [](int8_t value) { return static_cast<float>(value); });
   }
+
+  static F32 set_f16(const std::byte* source) {
+    uint16_t half;
+    std::memcpy(&half, source, sizeof(half));
+    return set(f16_to_float(half));
+  }
+  static F32 if_less(F32 x, F32 y, F32 a, F32 b) {
+    float left[kLanes], right[kLanes], chosen[kLanes], other[kLanes];
+    store(left, x);
+    store(right, y);
+    store(chosen, a);
+    store(other, b);
+    for (int i = 0; i < kLanes; ++i) chosen[i] = left[i] < right[i] ? chosen[i] : other[i];
+    return load(chosen);
+  }
+  static constexpr float kLeastPower = -127;
+  static F32 times_pow2(F32 x, F32 n) {
+    return map(x, n, [](float value, float power) {
+      return value * pow2(float_bits(power + kRounder) - float_bits(kRounder));
+    });
+  }
+  static void transpose4(const float* const* from, float* const* to) {
+    for (int i = 0; i < 4; ++i) {
+      for (int j = 0; j < 4; ++j) to[i][j] = from[j][i];
+    }
+  }
+
+  static constexpr int kAttentionVectors = 1;
+  static constexpr int kAttentionSteps = 4;
+  static constexpr int kAttentionNarrowSteps = 4;
 
   static constexpr int kFloatRows = 2;
   static constexpr int kFloatPanels = 1;
@@ -222,6 +245,14 @@ struct Generic {
     float values[kLanes];
     for (int i = 0; i < kLanes; ++i) values[i] = function(source[i]);
     return load(values);
+  }
+  // Exponent and mantissa moved into place, then the exponent bias corrected by a product, which
+  // normalizes subnormals too. Infinity and NaN (the carry of an exponent of all ones) get their
+  // exponent filled. No branch: compilers vectorize it.
+  static float f16_to_float(int32_t bits) {
+    const float magnitude = from_bits((bits & 0x7fff) << 13) * 0x1p112F;
+    const int32_t special = -(((bits & 0x7c00) + 0x0400) >> 15) & 0x7f800000;
+    return from_bits(float_bits(magnitude) | special | ((bits & 0x8000) << 16));
   }
   static Octet all(int16_t value) {
     return Octet{value, value, value, value, value, value, value, value};

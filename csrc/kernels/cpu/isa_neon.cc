@@ -45,6 +45,28 @@ struct Neon {
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
   }
 
+  static F32 set_f16(const std::byte* source) {
+    uint16_t half;
+    std::memcpy(&half, source, sizeof(half));
+    return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)));
+  }
+  static F32 if_less(F32 x, F32 y, F32 a, F32 b) { return vbslq_f32(vcltq_f32(x, y), a, b); }
+  static constexpr float kLeastPower = -127;
+  static F32 times_pow2(F32 x, F32 n) { return mul(x, pow2(vcvtq_s32_f32(n))); }
+  static void transpose4(const float* const* from, float* const* to) {
+    const float32x4x2_t ab = vtrnq_f32(vld1q_f32(from[0]), vld1q_f32(from[1]));
+    const float32x4x2_t cd = vtrnq_f32(vld1q_f32(from[2]), vld1q_f32(from[3]));
+    vst1q_f32(to[0], vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0])));
+    vst1q_f32(to[1], vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1])));
+    vst1q_f32(to[2], vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
+    vst1q_f32(to[3], vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
+  }
+
+  // 6 steps * 4 vectors of sums, 4 vectors of rows and a number: 29 of 32 registers.
+  static constexpr int kAttentionVectors = 4;
+  static constexpr int kAttentionSteps = 6;
+  static constexpr int kAttentionNarrowSteps = 16;
+
   static constexpr int kFloatRows = 8;
   static constexpr int kFloatPanels = 4;
   static constexpr int kQuantRows = 4;

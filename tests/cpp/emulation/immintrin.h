@@ -106,6 +106,19 @@ Floats fmadd_ps(Floats a, const Floats& b, const Floats& c) {
   for (int i = 0; i < 16; ++i) a.lane[i] = std::fma(a.lane[i], b.lane[i], c.lane[i]);
   return a;
 }
+__mmask16 cmp_ps_mask(const Floats& a, const Floats& b, int predicate) {
+  unsigned mask = 0;
+  for (unsigned i = 0; i < 16; ++i) {
+    if (predicate == _CMP_LT_OQ && a.lane[i] < b.lane[i]) mask |= 1U << i;
+  }
+  return static_cast<__mmask16>(mask);
+}
+Floats mask_blend_ps(__mmask16 mask, Floats a, const Floats& b) {
+  for (unsigned i = 0; i < 16; ++i) {
+    if ((mask >> i & 1) != 0) a.lane[i] = b.lane[i];
+  }
+  return a;
+}
 Floats roundscale_ps(const Floats& a, int) {
   return each(a, [](float x) { return std::nearbyint(x); });
 }
@@ -248,6 +261,8 @@ Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b
 #define _mm512_broadcast_i32x4 emulated::broadcast_i32x4
 #undef _mm512_castsi512_ps
 #define _mm512_castsi512_ps emulated::castsi512_ps
+#undef _mm512_cmp_ps_mask
+#define _mm512_cmp_ps_mask emulated::cmp_ps_mask
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps emulated::cvtepi32_ps
 #undef _mm512_cvtepi8_epi32
@@ -270,6 +285,8 @@ Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b
 #define _mm512_load_si512 emulated::load_si512
 #undef _mm512_loadu_ps
 #define _mm512_loadu_ps emulated::loadu_ps
+#undef _mm512_mask_blend_ps
+#define _mm512_mask_blend_ps emulated::mask_blend_ps
 #undef _mm512_max_ps
 #define _mm512_max_ps emulated::max_ps
 #undef _mm512_min_ps
