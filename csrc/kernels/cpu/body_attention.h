@@ -48,7 +48,8 @@ class PagedAttention {
     int64_t vectors;
     int64_t least, most;  // slots that its rows see
   };
-  // Largest score, sum of the weights, weighted sum of the values of each product row.
+  // Largest score (times log2(e): weights are powers of 2), sum of the weights, weighted sum of the
+  // values of each product row.
   struct Softmax {
     float* largest;  // (rows)
     float* weight;   // (rows)
@@ -169,9 +170,7 @@ class PagedAttention {
                               args_.kv.head_dim;
   }
 
-  // Times log2(e) too: so scores are powers of 2.
   void load_queries() {
-    const F32 scale = V::set(args_.scale * 1.44269504F);
     for_panels(0, [&](const Panel& panel, auto vectors) {
       constexpr int64_t kWidth = decltype(vectors)::value * V::kLanes;
       float* const queries = queries_ + panel.first * stride_;  // (stride, kWidth)
@@ -191,9 +190,6 @@ class PagedAttention {
         for (; i < args_.kv.head_dim; ++i) {
           for (int64_t j = 0; j < 4; ++j) queries[i * kWidth + lane + j] = *from[j]++;
         }
-      }
-      for (int64_t i = 0; i < stride_ * kWidth; i += V::kLanes) {
-        V::store(queries + i, V::mul(V::load(queries + i), scale));
       }
     });
   }
@@ -268,22 +264,25 @@ class PagedAttention {
   template <int64_t kWidth>
   void weigh_lanes(float* scores, int64_t count, int64_t row, bool first) {
     constexpr int kChains = 4;
-    const F32 before = first ? V::set(kLowest) : V::load(part_.largest + row);
-    F32 most[kChains] = {before, before, before, before};
+    const F32 scale = V::set(args_.scale * 1.44269504F), lowest = V::set(kLowest);  // log2(e)
+    const F32 before = first ? lowest : V::load(part_.largest + row);
+    F32 most[kChains] = {lowest, lowest, lowest, lowest};
     for (int64_t t = 0; t < count; t += kChains) {
       CHATGLM_UNROLL
       for (int c = 0; c < kChains; ++c) {
         if (t + c < count) most[c] = V::max(most[c], V::load(scores + (t + c) * kWidth));
       }
     }
-    const F32 largest = V::max(V::max(most[0], most[1]), V::max(most[2], most[3]));
+    const F32 most_of_all = V::max(V::max(most[0], most[1]), V::max(most[2], most[3]));
+    const F32 largest = V::max(before, V::mul(most_of_all, scale));
+    const F32 minus_largest = V::sub(V::set(0.0F), largest);
     F32 sums[kChains] = {V::set(0.0F), V::set(0.0F), V::set(0.0F), V::set(0.0F)};
     for (int64_t t = 0; t < count; t += kChains) {
       CHATGLM_UNROLL
       for (int c = 0; c < kChains; ++c) {
         if (t + c >= count) continue;
         float* const score = scores + (t + c) * kWidth;
-        const F32 weight = exp2_of_negative<V>(V::sub(V::load(score), largest));
+        const F32 weight = exp2_of_negative<V>(V::fma(V::load(score), scale, minus_largest));
         V::store(score, weight);
         sums[c] = V::add(sums[c], weight);
       }
@@ -423,7 +422,7 @@ class PagedAttention {
   Panel panels_[kMostPanels];
   Softmax total_;
   Softmax part_;    // of the partition at hand
-  float* queries_;  // a panel after the other, each (stride, its rows), times the scale
+  float* queries_;  // a panel after the other, each (stride, its rows)
   float* scores_;   // a panel after the other, each (kTile, its rows); then weights
   float* keys_;     // (kAttentionBlock, stride)
   float* stripe_;   // (kTile, kAttentionStripe) of the values

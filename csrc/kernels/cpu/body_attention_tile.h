@@ -130,7 +130,8 @@ void decode_stripe(DType type, const KvWalk& walk, int64_t positions, int64_t he
   }
 }
 
-// 2^x for x <= 0, relative error below 1e-7; 0 from kLeastPower down, NaN for NaN.
+// 2^x for x <= 0 and a little above, relative error below 1e-7; 0 from kLeastPower down, NaN for
+// NaN.
 template <class V>
 typename V::F32 exp2_of_negative(typename V::F32 x) {
   x = V::max(V::set(V::kLeastPower), x);
