@@ -31,8 +31,6 @@
 // Asks for a cache line that will be read soon, in the second-level cache.
 #if defined(__GNUC__) || defined(__clang__)
 #define CHATGLM_PREFETCH(address) __builtin_prefetch(address, 0, 2)
-#elif defined(_M_X64)
-#define CHATGLM_PREFETCH(address) _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T1)
 #else
 #define CHATGLM_PREFETCH(address) static_cast<void>(address)
 #endif
