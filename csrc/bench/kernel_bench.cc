@@ -17,9 +17,9 @@ namespace {
 constexpr int64_t kHidden = 4096;
 constexpr int64_t kHeads = 32, kKvHeads = 2, kHeadDim = 128;
 constexpr int64_t kChunkRows = 512;
-constexpr int64_t kDepth = 4096;
-// Walked round and round, so that the cache is read from memory, as in a model.
-constexpr int64_t kLayers = 16;
+// Positions in all layers, which are walked round and round, so that the cache is read from memory,
+// as in a model.
+constexpr int64_t kCachedTokens = int64_t{1} << 16;
 // More than any last-level cache.
 constexpr int64_t kStreamedBytes = int64_t{1} << 28;
 
@@ -45,25 +45,11 @@ class KernelBench {
   }
 
   void attention(DType kv_dtype) {
-    const KvShape shape{kLayers, kKvHeads, kHeadDim, kv_dtype};
-    const int64_t pages = kDepth / PagedKv::kPageTokens;
-    PagedKv kv(*backend_, shape, pages * PagedKv::page_bytes(shape));
-    kv.grow(pages);
-    Rows filled(0, kDepth);
-    const auto keys = random_floats(kDepth * kKvHeads * kHeadDim);
-    const StagedBatch all = backend_->stage(filled.batch());
-    for (int64_t layer = 0; layer < kLayers; ++layer) {
-      backend_->kv_store({.keys = keys->as<float>(),
-                          .values = keys->as<float>(),
-                          .row_stride = kKvHeads * kHeadDim,
-                          .layer = layer,
-                          .kv = kv.view(),
-                          .rows = all.rows});
-    }
-    const double token_bytes =
-        static_cast<double>(2 * kKvHeads * dtype_info(kv_dtype).row_bytes(kHeadDim));
-    attend("attention 1 @ d4096", kv_dtype, kv, Rows(kDepth - 1, 1), token_bytes * kDepth);
-    attend("attention 512", kv_dtype, kv, Rows(0, kChunkRows), 0.0);
+    attend("attention 1 @ d4096", kv_dtype, {.depth = 4096});
+    attend("attention 1 @ d32768", kv_dtype, {.depth = 32768});
+    attend("attention 8 seqs @ d1024", kv_dtype, {.depth = 1024, .sequences = 8});
+    attend("attention 512", kv_dtype, {.depth = kChunkRows, .rows = kChunkRows});
+    attend("attention 64 @ d7680", kv_dtype, {.depth = 7680 + 64, .rows = 64});
   }
 
   void elementwise() {
@@ -86,17 +72,28 @@ class KernelBench {
   }
 
  private:
-  // Rows of one sequence whose pages lie in order.
+  // The last rows of each sequence: `rows` of `sequences` that are `depth` long.
+  struct AttentionShape {
+    int64_t depth;
+    int64_t rows = 1;
+    int64_t sequences = 1;
+  };
+
+  // The sequences' pages lie one after the other.
   class Rows {
    public:
-    Rows(int64_t position, int64_t count)
-        : tokens_(static_cast<std::size_t>(count), 0),
-          positions_(tokens_.size()),
-          visible_(tokens_.size()),
-          sequence_(tokens_.size(), 0),
-          block_table_(kDepth / PagedKv::kPageTokens) {
-      std::iota(positions_.begin(), positions_.end(), static_cast<int32_t>(position));
-      std::iota(visible_.begin(), visible_.end(), static_cast<int32_t>(position + 1));
+    explicit Rows(const AttentionShape& shape)
+        : pages_((shape.depth + PagedKv::kPageTokens - 1) / PagedKv::kPageTokens),
+          tokens_(static_cast<std::size_t>(shape.rows * shape.sequences), 0),
+          block_table_(static_cast<std::size_t>(pages_ * shape.sequences)),
+          layouts_(static_cast<std::size_t>(shape.sequences)) {
+      for (int64_t sequence = 0; sequence < shape.sequences; ++sequence) {
+        for (int64_t slot = shape.depth - shape.rows; slot < shape.depth; ++slot) {
+          positions_.push_back(static_cast<int32_t>(slot));
+          visible_.push_back(static_cast<int32_t>(slot + 1));
+          sequence_.push_back(static_cast<int32_t>(sequence));
+        }
+      }
       std::iota(block_table_.begin(), block_table_.end(), 0);
     }
     Batch batch() const {
@@ -105,19 +102,22 @@ class KernelBench {
               .slots = positions_,
               .visible = visible_,
               .sequence = sequence_,
-              .layouts = {&layout_, 1},
+              .layouts = layouts_,
               .block_table = block_table_,
-              .block_table_stride = static_cast<int64_t>(block_table_.size()),
+              .block_table_stride = pages_,
               .logit_rows = {}};
     }
     int64_t count() const { return static_cast<int64_t>(tokens_.size()); }
+    int64_t num_pages() const { return static_cast<int64_t>(block_table_.size()); }
     int64_t num_scores() const {  // of one head
       return std::accumulate(visible_.begin(), visible_.end(), int64_t{0});
     }
 
    private:
-    std::vector<int32_t> tokens_, positions_, visible_, sequence_, block_table_;
-    PromptLayout layout_;  // causal
+    int64_t pages_;  // of a sequence
+    std::vector<int32_t> tokens_, positions_, visible_, sequence_;
+    std::vector<int32_t> block_table_;   // (sequences, pages_)
+    std::vector<PromptLayout> layouts_;  // causal
   };
 
   std::unique_ptr<Buffer> random_floats(int64_t count) {
@@ -149,13 +149,32 @@ class KernelBench {
          [&] { backend_->linear(*weight, nullptr, x->as<float>(), rows, y->as<float>()); });
   }
 
-  void attend(const std::string& name, DType kv_dtype, const PagedKv& kv, const Rows& rows,
-              double bytes) {
+  void attend(const std::string& name, DType kv_dtype, const AttentionShape& shape) {
+    const Rows rows(shape);
+    const int64_t tokens = shape.depth * shape.sequences;
+    const int64_t layers = std::max<int64_t>(1, kCachedTokens / tokens);
+    const KvShape kv_shape{layers, kKvHeads, kHeadDim, kv_dtype};
+    PagedKv kv(*backend_, kv_shape, rows.num_pages() * PagedKv::page_bytes(kv_shape));
+    kv.grow(rows.num_pages());
+    const auto numbers = random_floats(kHeadDim);
+    const DTypeInfo& info = dtype_info(kv_dtype);
+    std::vector<std::byte> stored(static_cast<std::size_t>(info.row_bytes(kHeadDim)));
+    info.encode(numbers->as<float>(), stored.data(), kHeadDim);
+    for (int64_t page = 0; page < rows.num_pages(); ++page) {
+      std::byte* const bytes = kv.view().pages[page];
+      for (std::size_t at = 0; at < static_cast<std::size_t>(kv.page_bytes()); at += stored.size())
+        std::copy(stored.begin(), stored.end(), bytes + at);
+    }
+
     const StagedBatch staged = backend_->stage(rows.batch());
     const auto query = random_floats(rows.count() * kHeads * kHeadDim);
     const auto output = random_floats(rows.count() * kHeads * kHeadDim);
+    // Each task of many rows reads the cache again: what it costs is told by operations alone.
+    const double bytes = shape.rows > 1 ? 0.0
+                                        : 2.0 * static_cast<double>(tokens * kKvHeads) *
+                                              static_cast<double>(stored.size());
     int64_t layer = 0;
-    time(name, dtype_info(kv_dtype).name, f32_peak_, bytes,
+    time(name, info.name, f32_peak_, bytes,
          4.0 * static_cast<double>(kHeads * kHeadDim * rows.num_scores()), [&] {
            backend_->paged_attention({.query = query->as<float>(),
                                       .query_stride = kHeads * kHeadDim,
@@ -165,7 +184,7 @@ class KernelBench {
                                       .scale = 0.088F,
                                       .kv = kv.view(),
                                       .rows = staged.rows});
-           layer = (layer + 1) % kLayers;
+           layer = (layer + 1) % layers;
          });
   }
 
