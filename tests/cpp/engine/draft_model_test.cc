@@ -47,11 +47,6 @@ struct DraftCase {
   std::map<RequestId, std::vector<int32_t>> expected;
 };
 
-EngineOptions with_guesses(int64_t count, EngineOptions options = {}) {
-  options.num_guesses = count;
-  return options;
-}
-
 Request greedy_request(std::vector<int32_t> prompt, int64_t max_new_tokens) {
   Request request = make_request(std::move(prompt), max_new_tokens);
   request.sampling.do_sample = false;

@@ -4,10 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <map>
 #include <random>
-
-#include "engine/ngram_index.h"
 
 namespace chatglm {
 namespace {
@@ -129,32 +126,6 @@ TEST(DraftPolicy, AdaptsWhereTheTextChanges) {
   EXPECT_GT(played(27, 0.95, 0.95), 2.0);
   EXPECT_GT(played(27, 0.0, 0.95), 1.3);
   EXPECT_GT(played(27, 0.95, 0.0), 1.3);
-}
-
-TEST(NgramIndex, FindsWhatASearchFinds) {
-  for (uint64_t seed = 0; seed < 20; ++seed) {
-    std::mt19937_64 random(seed);
-    const uint64_t vocab = 2 + seed;
-    std::vector<int32_t> tokens;
-    NgramIndex index;
-    for (int step = 0; step < 300; ++step) {
-      for (uint64_t i = random() % 4; i > 0; --i) {
-        tokens.push_back(static_cast<int32_t>(random() % vocab) * 65000);
-      }
-      const NgramIndex::Match found = index.find(tokens);
-      NgramIndex::Match expected;
-      const auto size = static_cast<int64_t>(tokens.size());
-      for (int64_t n = NgramIndex::kLongest; n >= NgramIndex::kShortest && !expected.length; --n) {
-        for (int64_t end = size - 1; end >= n && !expected.length; --end) {
-          if (std::equal(tokens.end() - n, tokens.end(), tokens.begin() + (end - n))) {
-            expected = {n, end};
-          }
-        }
-      }
-      ASSERT_EQ(found.length, expected.length) << "seed " << seed << ", " << size << " tokens";
-      ASSERT_EQ(found.next, expected.next);
-    }
-  }
 }
 
 }  // namespace

@@ -131,4 +131,10 @@ inline EngineOptions with_pages(int64_t pages, EngineOptions options = {}) {
   return options;
 }
 
+// count: as EngineOptions::num_guesses.
+inline EngineOptions with_guesses(int64_t count, EngineOptions options = {}) {
+  options.num_guesses = count;
+  return options;
+}
+
 }  // namespace chatglm::testing_support
