@@ -7,7 +7,7 @@
 namespace chatglm::env {
 
 // CHATGLM_ISA: force a row of the CPU kernel table by name ("generic", "avx2", "avx512_vnni",
-// "neon").
+// "neon_dotprod", "neon").
 std::optional<std::string> forced_isa();
 // CHATGLM_NUM_THREADS: default number of threads.
 std::optional<int> num_threads();

@@ -1,6 +1,7 @@
-// CPU feature detection: cpuid and xgetbv on x86, the kernel's hardware capabilities on Arm.
+// CPU feature detection: cpuid and xgetbv on x86, what the system tells on Arm.
 #include "kernels/cpu/features.h"
 
+#include <cstddef>
 #include <cstdint>
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -14,6 +15,10 @@
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_M_ARM64)
+#include <windows.h>
 #endif
 
 namespace chatglm::kernels {
@@ -114,6 +119,20 @@ bool cpu_has_neon() {
   return (getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0;
 #elif defined(__aarch64__) || defined(_M_ARM64)
   return true;  // macOS and Windows require it
+#else
+  return false;
+#endif
+}
+
+bool cpu_has_neon_dotprod() {
+#if defined(__aarch64__) && defined(__linux__)
+  return cpu_has_neon() && (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__aarch64__) && defined(__APPLE__)
+  int has = 0;
+  std::size_t size = sizeof(has);
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
+#elif defined(_M_ARM64) && defined(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE)
+  return IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE) != 0;
 #else
   return false;
 #endif

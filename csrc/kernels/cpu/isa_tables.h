@@ -10,6 +10,7 @@ extern const KernelTable kGenericKernels;
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512VnniKernels;
 #elif defined(__aarch64__) || defined(_M_ARM64)
+extern const KernelTable kNeonDotprodKernels;
 extern const KernelTable kNeonKernels;
 #endif
 

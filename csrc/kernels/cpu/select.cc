@@ -14,6 +14,7 @@ constexpr const KernelTable* kTables[] = {
     &kAvx512VnniKernels,
     &kAvx2Kernels,
 #elif defined(__aarch64__) || defined(_M_ARM64)
+    &kNeonDotprodKernels,
     &kNeonKernels,
 #endif
     &kGenericKernels,

@@ -53,7 +53,7 @@ TEST(SelectKernelTable, ListIsOrderedBestFirst) {
 #if defined(__x86_64__) || defined(_M_X64)
   EXPECT_EQ(names, (std::vector<std::string>{"avx512_vnni", "avx2", "generic"}));
 #elif defined(__aarch64__) || defined(_M_ARM64)
-  EXPECT_EQ(names, (std::vector<std::string>{"neon", "generic"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"neon_dotprod", "neon", "generic"}));
 #else
   EXPECT_EQ(names, (std::vector<std::string>{"generic"}));
 #endif
