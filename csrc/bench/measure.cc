@@ -7,6 +7,8 @@
 #include <random>
 
 #include "base/error.h"
+#include "bench/machine.h"
+#include "engine/memory_budget.h"
 
 namespace chatglm {
 namespace {
@@ -201,6 +203,21 @@ void check_positions(const ModelConfig& config, const MeasureOptions& options) {
                                              std::to_string(config.max_length));
 }
 
+// Pages are touched one by one: without this the system would kill the program in the middle.
+void check_memory(const ModelConfig& config, DType kv_dtype, int64_t sequences, int64_t positions) {
+  const KvShape shape{config.num_layers, config.num_kv_heads, config.head_dim, kv_dtype};
+  const int64_t pages = (positions + PagedKv::kPageTokens - 1) / PagedKv::kPageTokens;
+  const int64_t needed = sequences * pages * PagedKv::page_bytes(shape);
+  const int64_t available = available_memory_bytes();
+  if (needed <= available) return;
+  const auto mebibytes = [](int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+  throw Error(ErrorKind::kDevice, "the " + std::string(dtype_info(kv_dtype).name) + " caches of " +
+                                      std::to_string(sequences) +
+                                      (sequences == 1 ? " sequence" : " sequences") + " of " +
+                                      std::to_string(positions) + " positions need " +
+                                      mebibytes(needed) + "; free are " + mebibytes(available));
+}
+
 }  // namespace
 
 std::string Measurement::test() const {
@@ -222,6 +239,7 @@ std::vector<Measurement> measure(Model& model, Backend& backend, const MeasureOp
     for (const int64_t depth : options.depths) {
       const Measurement common{
           .depth = depth, .kv_dtype = kv_dtype, .num_threads = backend.num_threads()};
+      check_memory(config, kv_dtype, most, depth + positions(options));
       Sequences sequences(model, backend, kv_dtype, most, depth + positions(options),
                           options.batch_rows, most_logits);
       sequences.fill(depth);
@@ -232,6 +250,7 @@ std::vector<Measurement> measure(Model& model, Backend& backend, const MeasureOp
         row.tokens_per_second =
             rates(options.repetitions, row.tokens, 1, 4 * options.batch_rows,
                   [&](int64_t count) { sequences.prefill(depth, count, options.batch_rows); });
+        row.peak_rss_bytes = peak_rss_bytes();
         results.push_back(std::move(row));
       }
       if (!decodes) continue;
@@ -250,6 +269,7 @@ std::vector<Measurement> measure(Model& model, Backend& backend, const MeasureOp
           row.bytes_per_token =
               decode_bytes_per_token(model.decode_weight_bytes(), sequences.kv_token_bytes(), depth,
                                      row.tokens, batch, steps);
+          row.peak_rss_bytes = peak_rss_bytes();
           results.push_back(std::move(row));
         }
       }

@@ -23,6 +23,7 @@ struct Measurement {
   std::vector<double> tokens_per_second = {};  // of all sequences together, one for each repetition
   double bytes_per_token = 0.0;                // decode: weights and KV cache read for a token
   double flops_per_token = 0.0;                // prefill: multiply-adds count two
+  int64_t peak_rss_bytes = 0;                  // of the process, from its start to this row's end
 
   std::string test() const;  // "pp512", "tg64", "tg64 x16 @ d4096", "tg64 +7 guesses"
 };
@@ -42,7 +43,7 @@ struct MeasureOptions {
 // For each cache type and depth a prefill test of one sequence and a decode test of each batch
 // and number of guesses: one warm-up, then the repetitions. The cache below the depth holds
 // arbitrary finite values. Throws Error{kContextLength} where the model has not that many
-// positions.
+// positions, and Error{kDevice} where the caches would not fit into the memory that is free.
 std::vector<Measurement> measure(Model& model, Backend& backend, const MeasureOptions& options);
 
 }  // namespace chatglm

@@ -36,6 +36,10 @@ std::string fixed(double value, int digits) {
   return text.str();
 }
 
+std::string gibibytes(int64_t bytes) {
+  return fixed(static_cast<double>(bytes) / (1 << 30), 2) + " GiB";
+}
+
 std::string json_string(std::string_view text) {
   std::ostringstream out;
   out << '"';
@@ -63,10 +67,11 @@ void write_markdown(std::ostream& out, const ModelReport& report) {
         << " peak " << fixed(ceiling.operations_per_second * 1e-12, 3) << " TOP/s\n";
   }
   out << "load " << fixed(report.load_seconds, 2) << " s, peak RSS "
-      << fixed(static_cast<double>(report.peak_rss_bytes) / (1 << 30), 2) << " GiB\n\n"
-      << "| test | tokens/s (median) | min | max | ISA | threads | KV | machine load | of the "
+      << gibibytes(report.peak_rss_bytes) << "\n\n"
+      << "| test | tokens/s (median) | min | max | ISA | threads | KV | peak RSS | machine load | "
+         "of the "
          "measured peak |\n"
-      << "|---|---:|---:|---:|---|---:|---|---:|---:|\n";
+      << "|---|---:|---:|---:|---|---:|---|---:|---:|---:|\n";
   for (const Measurement& row : report.rows) {
     const Summary rates = summarize(row.tokens_per_second);
     const Load load = machine_load(report, row);
@@ -77,8 +82,8 @@ void write_markdown(std::ostream& out, const ModelReport& report) {
                                          fixed(load.per_second * 1e-12, 3) + " TOP/s";
     out << "| " << row.test() << " | " << fixed(rates.median, 2) << " | " << fixed(rates.min, 2)
         << " | " << fixed(rates.max, 2) << " | " << report.isa << " | " << row.num_threads << " | "
-        << dtype_info(row.kv_dtype).name << " | " << amount << " | "
-        << fixed(100.0 * load.fraction, 1) << " % |\n";
+        << dtype_info(row.kv_dtype).name << " | " << gibibytes(row.peak_rss_bytes) << " | "
+        << amount << " | " << fixed(100.0 * load.fraction, 1) << " % |\n";
   }
 }
 
@@ -104,6 +109,7 @@ void write_json(std::ostream& out, const ModelReport& report) {
     out << separator << "\n    {\"test\": " << json_string(row.test())
         << ", \"threads\": " << row.num_threads << ", \"sequences\": " << row.sequences
         << ", \"guesses\": " << row.guesses << ", \"depth\": " << row.depth
+        << ", \"peak_rss_bytes\": " << row.peak_rss_bytes
         << ", \"kv_dtype\": " << json_string(dtype_info(row.kv_dtype).name)
         << ", \"tokens_per_second\": {\"median\": " << fixed(rates.median, 4)
         << ", \"min\": " << fixed(rates.min, 4) << ", \"max\": " << fixed(rates.max, 4)

@@ -40,6 +40,7 @@ def test_json_rows_are_complete_and_consistent(shape: str, dtype: str) -> None:
         rate = row["tokens_per_second"]
         assert 0 < rate["min"] <= rate["median"] <= rate["max"]
         assert rate["repetitions"] == 3
+        assert 1e6 < row["peak_rss_bytes"] <= report["peak_rss_bytes"]
     # Bytes of a decoded token: every matrix but the embedding, and the cache of ~104 positions.
     weights = 2 * (256 * 512 + 256 * 256 + 3 * 256 * 704) + 1024 * 256
     bits = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5, "q4_0": 4.5, "q4_1": 5, "q5_0": 5.5}[
