@@ -58,9 +58,9 @@ TEXT_RULES = [
     ),
     TextRule(
         ("*",),
-        ("kernels/cpu/isa_*.cc", "kernels/cpu/features.cc"),
+        ("kernels/cpu/isa_*.cc", "kernels/cpu/*_vectors.h", "kernels/cpu/features.cc"),
         re.compile(r"#\s*include\s*<(?:\w*mmintrin|x86intrin|arm_neon|arm_sve|arm_acle)\.h>"),
-        "intrinsics are for kernels/cpu/isa_*.cc",
+        "intrinsics are for kernels/cpu/isa_*.cc and the vectors that two of them share",
     ),
     TextRule(
         ("*",),
