@@ -91,16 +91,18 @@ struct QuantLinear {
     }
   }
 
- private:
-  // Up to so many rows, the panels are walked once for each tile of them: opening would cost more.
-  static constexpr int64_t kFewRows = 8;
-  static constexpr int64_t kCodesBytes = Codes::kBlockBytes;
+  // Of a panel's parts.
   static int64_t integers_offset(int64_t k) {
     return round_up<V>(k / kForm.block * kHalves * kPanelRows * 2, 64);
   }
   static int64_t codes_offset(int64_t k) {
     return integers_offset(k) + round_up<V>(k / kForm.part * kIntegers * kPanelRows, 64);
   }
+
+ private:
+  // Up to so many rows, the panels are walked once for each tile of them: opening would cost more.
+  static constexpr int64_t kFewRows = 8;
+  static constexpr int64_t kCodesBytes = Codes::kBlockBytes;
   static int64_t corrections_offset(int64_t k) { return k + k / kBlock * 4; }
 
   // Zeroes what packing `rows` rows leaves of a panel: missing rows, or the gaps before cache

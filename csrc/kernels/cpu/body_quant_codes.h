@@ -55,6 +55,7 @@ struct QuantCodes {
   static constexpr bool kSignedBytes = kBits == 8 || kForm.table;
   // The codes are this much larger than what they stand for.
   static constexpr int kOffset = kSignedBytes ? V::kByteOffset : kForm.offset;
+  static constexpr bool kOnePlane = !kForm.table && (kBits == 8 || kBits == 4 || kBits == 2);
 
   // Codes of one row (32) to their place in a block.
   static void pack(const uint8_t* codes, int64_t row, uint8_t* block) {
@@ -128,6 +129,9 @@ struct QuantCodes {
   using OpenDot =
       std::conditional_t<kSignedBytes, typename V::ByteDot,
                          typename V::template CodeDot<(1 << (kBits < 4 ? 4 : kBits % 8)) - 1>>;
+
+  // Vector j of a block: codes [j * kGroup, (j + 1) * kGroup) of every row, a byte each.
+  static typename V::Bytes bytes(const uint8_t* block, int j) { return load(block, j); }
 
  private:
   static constexpr int kFirstPlane = kBits >= 4 ? 4 : 2;  // bits; unless there are 8

@@ -25,39 +25,44 @@
 
 namespace chatglm::kernels {
 
-template <class Linear>
-constexpr LinearKernel float_kernel(DType dtype) {
-  return {dtype,   Linear::kPanelRows, Linear::panel_bytes,  Linear::pack, Linear::input_row_bytes,
-          nullptr, Linear::product,    Linear::scratch_bytes};
-}
-
-template <class V, QuantForm kForm, auto kOpen, class Block>
-constexpr LinearKernel quant_kernel(DType dtype) {
-  static_assert(kForm.block == Block::kElements);
-  using Linear = QuantLinear<V, kForm, kOpen, static_cast<int64_t>(sizeof(Block))>;
-  return {dtype,           Linear::kPanelRows,      Linear::panel_bytes,
-          Linear::pack,    Linear::input_row_bytes, Linear::prepare_input,
-          Linear::product, Linear::scratch_bytes};
-}
+// Makes the entry of a storage type from the bodies.
+template <class V>
+struct VectorKernels {
+  template <DType kType, class Weights>
+  static constexpr LinearKernel of_floats() {
+    using Linear = FloatLinear<V, Weights>;
+    return {kType,           Linear::kPanelRows,      Linear::panel_bytes,
+            Linear::pack,    Linear::input_row_bytes, nullptr,
+            Linear::product, Linear::scratch_bytes};
+  }
+  template <DType kType, QuantForm kForm, auto kOpen, class Block>
+  static constexpr LinearKernel of_quants() {
+    static_assert(kForm.block == Block::kElements);
+    using Linear = QuantLinear<V, kForm, kOpen, static_cast<int64_t>(sizeof(Block))>;
+    return {kType,           Linear::kPanelRows,      Linear::panel_bytes,
+            Linear::pack,    Linear::input_row_bytes, Linear::prepare_input,
+            Linear::product, Linear::scratch_bytes};
+  }
+};
 
 // In the order of all_dtypes().
-template <class V>
+template <class V, class Make = VectorKernels<V>>
 constexpr LinearKernel kLinearKernels[] = {
-    float_kernel<FloatLinear<V, F32Weights<V>>>(DType::kF32),
-    float_kernel<FloatLinear<V, F16Weights<V>>>(DType::kF16),
-    float_kernel<FloatLinear<V, BF16Weights<V>>>(DType::kBF16),
-    quant_kernel<V, kQ8_0Form, open_q8_0, BlockQ8_0>(DType::kQ8_0),
-    quant_kernel<V, kQ4_0Form, open_q4_0, BlockQ4_0>(DType::kQ4_0),
-    quant_kernel<V, kQ4_1Form, open_q4_1, BlockQ4_1>(DType::kQ4_1),
-    quant_kernel<V, kQ5_0Form, open_q5_0, BlockQ5_0>(DType::kQ5_0),
-    quant_kernel<V, kQ5_1Form, open_q5_1, BlockQ5_1>(DType::kQ5_1),
-    quant_kernel<V, kQ2_KForm, open_q2_k, BlockQ2_K>(DType::kQ2_K),
-    quant_kernel<V, kQ3_KForm, open_q3_k, BlockQ3_K>(DType::kQ3_K),
-    quant_kernel<V, kQ4_KForm, open_q4_k, BlockQ4_K>(DType::kQ4_K),
-    quant_kernel<V, kQ5_KForm, open_q5_k, BlockQ5_K>(DType::kQ5_K),
-    quant_kernel<V, kQ6_KForm, open_q6_k, BlockQ6_K>(DType::kQ6_K),
-    quant_kernel<V, kIQ4_NLForm, open_iq4_nl, BlockIQ4_NL>(DType::kIQ4_NL),
-    quant_kernel<V, kIQ4_XSForm, open_iq4_xs, BlockIQ4_XS>(DType::kIQ4_XS),
+    Make::template of_floats<DType::kF32, F32Weights<V>>(),
+    Make::template of_floats<DType::kF16, F16Weights<V>>(),
+    Make::template of_floats<DType::kBF16, BF16Weights<V>>(),
+    Make::template of_quants<DType::kQ8_0, kQ8_0Form, open_q8_0, BlockQ8_0>(),
+    Make::template of_quants<DType::kQ4_0, kQ4_0Form, open_q4_0, BlockQ4_0>(),
+    Make::template of_quants<DType::kQ4_1, kQ4_1Form, open_q4_1, BlockQ4_1>(),
+    Make::template of_quants<DType::kQ5_0, kQ5_0Form, open_q5_0, BlockQ5_0>(),
+    Make::template of_quants<DType::kQ5_1, kQ5_1Form, open_q5_1, BlockQ5_1>(),
+    Make::template of_quants<DType::kQ2_K, kQ2_KForm, open_q2_k, BlockQ2_K>(),
+    Make::template of_quants<DType::kQ3_K, kQ3_KForm, open_q3_k, BlockQ3_K>(),
+    Make::template of_quants<DType::kQ4_K, kQ4_KForm, open_q4_k, BlockQ4_K>(),
+    Make::template of_quants<DType::kQ5_K, kQ5_KForm, open_q5_k, BlockQ5_K>(),
+    Make::template of_quants<DType::kQ6_K, kQ6_KForm, open_q6_k, BlockQ6_K>(),
+    Make::template of_quants<DType::kIQ4_NL, kIQ4_NLForm, open_iq4_nl, BlockIQ4_NL>(),
+    Make::template of_quants<DType::kIQ4_XS, kIQ4_XSForm, open_iq4_xs, BlockIQ4_XS>(),
 };
 
 template <class V>

@@ -12,6 +12,10 @@
 #else
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -64,9 +68,20 @@ constexpr uint32_t bit(int index) {
   return uint32_t{1} << index;
 }
 
+// Linux gives a process the room for tile registers when it asks for it, to all of its threads.
+bool may_use_tiles() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 struct X86Features {
   bool avx2 = false;
   bool avx512_vnni = false;
+  bool amx = false;
 
   X86Features() {
     constexpr uint32_t kFma = bit(12), kOsxsave = bit(27), kAvx = bit(28), kF16c = bit(29);
@@ -83,6 +98,11 @@ struct X86Features {
     avx2 = all_bits(extended.ebx, kAvx2) && all_bits(saved, kYmmState);
     avx512_vnni = avx2 && all_bits(extended.ebx, kAvx512F | kDq | kBw | kVl) &&
                   all_bits(extended.ecx, kVnni) && all_bits(saved, kZmmState);
+
+    constexpr uint32_t kAmxBf16 = bit(22), kAmxTile = bit(24), kAvx512Bf16 = bit(5);
+    constexpr uint64_t kTileState = uint64_t{1} << 17 | uint64_t{1} << 18;
+    amx = avx512_vnni && all_bits(extended.edx, kAmxBf16 | kAmxTile) &&
+          all_bits(cpuid(7, 1).eax, kAvx512Bf16) && all_bits(saved, kTileState) && may_use_tiles();
   }
 };
 
@@ -109,6 +129,14 @@ bool cpu_has_avx2() {
 bool cpu_has_avx512_vnni() {
 #if defined(CHATGLM_X86)
   return x86_features().avx512_vnni;
+#else
+  return false;
+#endif
+}
+
+bool cpu_has_amx() {
+#if defined(CHATGLM_X86)
+  return x86_features().amx;
 #else
   return false;
 #endif

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -32,6 +33,8 @@ struct LinearKernel {
   void (*product)(const LinearArgs& args, int64_t begin, int64_t end);
   // Bytes of LinearArgs::scratch that a call of product needs, 0 for none.
   int64_t (*scratch_bytes)(int64_t k, int64_t m);
+  // Products of more rows round weights and inputs to bf16.
+  int64_t rows_before_bf16 = std::numeric_limits<int64_t>::max();
 };
 
 // How one ISA attends. The keys and values of a task are decoded once for all its product rows, so
@@ -69,6 +72,7 @@ struct KernelTable {
   PeakLoop peak_int8;  // int8 dot products, by the instructions the quantized kernels use
   // Reads `count` floats in as many streams (1, 2 or 4) at once; returns their sum.
   float (*peak_read)(const float* data, int64_t count, int streams);
+  PeakLoop peak_matrix = nullptr;  // bf16 products of a matrix unit, where there is one
 
   const LinearKernel& linear_kernel(DType dtype) const;
 };

@@ -11,6 +11,9 @@ namespace {
 
 constexpr const KernelTable* kTables[] = {
 #if defined(__x86_64__) || defined(_M_X64)
+#if defined(CHATGLM_HAS_AMX)
+    &kAmxKernels,
+#endif
     &kAvx512VnniKernels,
     &kAvx2Kernels,
 #elif defined(__aarch64__) || defined(_M_ARM64)

@@ -1,6 +1,6 @@
-// Stands before the compiler's own immintrin.h: the AVX-512 intrinsics that isa_avx512_vnni.cc
-// uses, as plain loops, so that its tests run on a CPU with AVX2 alone. What it lacks does not
-// compile.
+// Stands before the compiler's own immintrin.h: the AVX-512 intrinsics that isa_avx512_vnni.cc and
+// isa_amx.cc use, as plain loops, so that its tests run on a CPU with AVX2 alone. What it lacks
+// does not compile.
 #pragma once
 
 #pragma GCC system_header  // include_next is an extension
@@ -14,6 +14,7 @@
 
 // The emulated table runs wherever this file's own code does.
 #define cpu_has_avx512_vnni cpu_has_avx2
+#define cpu_has_amx cpu_has_avx2
 
 namespace emulated {
 namespace {
@@ -206,6 +207,15 @@ Integers set1_epi32(int32_t value) {
 Integers set1_epi8(char value) {
   return each<int8_t>(Integers{}, [&](int8_t) { return value; });
 }
+// The highest lane first.
+template <typename... Values>
+Integers set_epi32(Values... values) {
+  static_assert(sizeof...(values) == 16);
+  const int32_t lane[16] = {values...};
+  Lanes<int32_t> result;
+  for (std::size_t i = 0; i < 16; ++i) result[i] = lane[15 - i];
+  return integers(result);
+}
 Integers broadcast_i32x4(__m128i a) {
   Integers result;
   for (int i = 0; i < 64; i += 16) std::memcpy(result.byte + i, &a, 16);
@@ -237,6 +247,52 @@ Integers shuffle_epi8(const Integers& table, const Integers& places) {
     result.byte[i] = place < 128 ? table.byte[i / 16 * 16 + place % 16] : 0;
   }
   return result;
+}
+Floats permutexvar_ps(const Integers& places, const Floats& a) {
+  const auto place = lanes<uint32_t>(places);
+  Floats result;
+  for (std::size_t i = 0; i < 16; ++i) result.lane[i] = a.lane[place[i] % 16];
+  return result;
+}
+Integers permutexvar_epi16(const Integers& places, const Integers& a) {
+  const auto place = lanes<uint16_t>(places), words = lanes<uint16_t>(a);
+  Lanes<uint16_t> result;
+  for (std::size_t i = 0; i < 32; ++i) result[i] = words[place[i] % 32];
+  return integers(result);
+}
+Integers ternarylogic_epi32(const Integers& a, const Integers& b, const Integers& c, int table) {
+  Integers result{};
+  for (int i = 0; i < 64; ++i) {
+    for (int bit = 0; bit < 8; ++bit) {
+      const int place =
+          (a.byte[i] >> bit & 1) << 2 | (b.byte[i] >> bit & 1) << 1 | (c.byte[i] >> bit & 1);
+      result.byte[i] = static_cast<uint8_t>(result.byte[i] | (table >> place & 1) << bit);
+    }
+  }
+  return result;
+}
+__m256i extracti64x4_epi64(const Integers& a, int half) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a.byte + half * 32));
+}
+__m256i castsi512_si256(const Integers& a) {
+  return extracti64x4_epi64(a, 0);
+}
+// To nearest, ties to even; denormals are zeros; a NaN stays one, and becomes quiet.
+uint16_t to_bf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  if ((bits & 0x7f800000) == 0) return static_cast<uint16_t>(bits >> 16 & 0x8000);
+  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+// The second operand comes first.
+Integers cvtne2ps_pbh(const Floats& a, const Floats& b) {
+  Lanes<uint16_t> result;
+  for (std::size_t i = 0; i < 16; ++i) {
+    result[i] = to_bf16(b.lane[i]);
+    result[16 + i] = to_bf16(a.lane[i]);
+  }
+  return integers(result);
 }
 Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b) {
   auto values = lanes<int32_t>(sums);
@@ -325,3 +381,19 @@ Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b
 #define _mm512_storeu_ps emulated::storeu_ps
 #undef _mm512_sub_ps
 #define _mm512_sub_ps emulated::sub_ps
+#undef _mm512_store_si512
+#define _mm512_store_si512 emulated::store_si512
+#undef _mm512_set_epi32
+#define _mm512_set_epi32 emulated::set_epi32
+#undef _mm512_permutexvar_ps
+#define _mm512_permutexvar_ps emulated::permutexvar_ps
+#undef _mm512_permutexvar_epi16
+#define _mm512_permutexvar_epi16 emulated::permutexvar_epi16
+#undef _mm512_ternarylogic_epi32
+#define _mm512_ternarylogic_epi32 emulated::ternarylogic_epi32
+#undef _mm512_extracti64x4_epi64
+#define _mm512_extracti64x4_epi64 emulated::extracti64x4_epi64
+#undef _mm512_castsi512_si256
+#define _mm512_castsi512_si256 emulated::castsi512_si256
+#undef _mm512_cvtne2ps_pbh
+#define _mm512_cvtne2ps_pbh emulated::cvtne2ps_pbh

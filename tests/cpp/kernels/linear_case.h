@@ -7,6 +7,16 @@
 
 namespace chatglm::kernels {
 
+// Half of a unit of bf16, relative: what rounding to it costs at most.
+inline constexpr double kBf16Unit = 1.0 / (1 << 9);
+
+// To nearest, ties to even.
+inline float rounded_to_bf16(float value) {
+  if (!std::isfinite(value)) return value;
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return std::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000U);
+}
+
 // The int8 kernels quantize the inputs of quantized products in blocks of this many, each by a step
 // of its largest magnitude / 127.
 inline constexpr int64_t kInputBlock = 32;
@@ -58,6 +68,17 @@ struct LinearCase {
     return steps;
   }
 
+  // The same with weights and inputs rounded to bf16, as f32.
+  LinearCase in_bf16() const {
+    LinearCase test = *this;
+    std::vector<float> w = decoded(dtype, weights, n * k);
+    for (float& value : w) value = rounded_to_bf16(value);
+    for (float& value : test.x) value = rounded_to_bf16(value);
+    test.dtype = DType::kF32;
+    test.weights = encoded(DType::kF32, w);
+    return test;
+  }
+
   // Any order of k additions of products, each rounded: |error| <= k u (sum of magnitudes), with a
   // few more roundings for scales, bias and the result (Higham, Accuracy and Stability, 3.1).
   std::vector<double> rounding_bound() const {
@@ -74,6 +95,34 @@ struct LinearCase {
     const std::vector<float> step_errors = steps.magnitudes(half_steps());
     std::vector<double> bound = rounding_bound();
     for (std::size_t i = 0; i < bound.size(); ++i) bound[i] += 1.0005 * step_errors[i];
+    return bound;
+  }
+  // Weights and inputs each off by half a unit of bf16.
+  std::vector<double> bf16_bound() const {
+    LinearCase values = *this;
+    values.dtype = DType::kF32;
+    values.weights = encoded(DType::kF32, decoded(dtype, weights, n * k));
+    values.bias.clear();
+    values.y.assign(initial().size(), 0.0F);
+    const std::vector<float> products = values.magnitudes();
+    std::vector<double> bound = rounding_bound();
+    for (std::size_t i = 0; i < bound.size(); ++i) {
+      bound[i] += (2 * kBf16Unit + kBf16Unit * kBf16Unit) * products[i];
+    }
+    return bound;
+  }
+  // Between the product of rounded values and one whose weights were rounded from values with an
+  // error of their own: one weight of a few thousand may round to the other side.
+  std::vector<double> bf16_rounding_bound() const {
+    std::vector<double> bound = in_bf16().rounding_bound();
+    float largest = 0, largest_input = 0;
+    for (const float w : decoded(dtype, weights, n * k)) largest = std::max(largest, std::fabs(w));
+    for (const float input : x) largest_input = std::max(largest_input, std::fabs(input));
+    const bool once_rounded = !dtype_info(dtype).is_quantized() || dtype == DType::kQ8_0 ||
+                              dtype == DType::kQ4_0 || dtype == DType::kQ5_0;
+    for (double& error : bound) {
+      if (!once_rounded) error += 2.01 * kBf16Unit * double{largest} * double{largest_input};
+    }
     return bound;
   }
 };

@@ -24,6 +24,15 @@ std::string describe(const LinearCase& test) {
 
 class Linear : public TypedKernelTest {
  protected:
+  void expect_exact(const LinearCase& test) const {
+    const LinearCase computed = as_computed(test);
+    const std::vector<float> magnitudes = computed.magnitudes();
+    ASSERT_LT(*std::max_element(magnitudes.begin(), magnitudes.end()), 1 << 24)
+        << "the case itself is not exact: " << describe(test);
+    const std::vector<double> exact(magnitudes.size(), 0.0);
+    ASSERT_TRUE(within(PackedCase(kernel(), test).product(), computed.expected(), exact))
+        << describe(test);
+  }
   const LinearKernel& kernel() const { return table().linear_kernel(dtype()); }
   // Input lengths: with a tail for every vector width, where the type allows it.
   std::vector<int64_t> input_lengths() const {
@@ -32,6 +41,11 @@ class Linear : public TypedKernelTest {
     return {1, 5, 8, 31, 32, 64, 96, 100, 512, 1056};
   }
   bool quantizes_input() const { return type().is_quantized(); }
+  bool in_bf16(int64_t m) const { return m > kernel().rows_before_bf16; }
+  // What is left to be computed once inputs and weights have been rounded.
+  LinearCase as_computed(const LinearCase& test) const {
+    return in_bf16(test.m) ? test.in_bf16() : test;
+  }
 };
 
 TEST_P(Linear, IsExactOnIntegers) {
@@ -39,21 +53,38 @@ TEST_P(Linear, IsExactOnIntegers) {
   int cases = 0;
   for (const int64_t k : input_lengths()) {
     for (const int64_t n : {1, 7, 8, 9, 15, 16, 17, 33, 100}) {
-      for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33}) {
+      for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33}) {
         LinearCase test = exact_case(random, dtype(), m, n, k);
         if (random.integer(0, 1) == 1) test.bias = integer_blocks(random, n, 100, 100);
         if (random.integer(0, 1) == 1) test.y = integer_blocks(random, m * n, 100, 100);
-        const std::vector<float> magnitudes = test.magnitudes();
-        ASSERT_LT(*std::max_element(magnitudes.begin(), magnitudes.end()), 1 << 24)
-            << "the case itself is not exact: " << describe(test);
-        const std::vector<double> exact(magnitudes.size(), 0.0);
-        ASSERT_TRUE(within(PackedCase(kernel(), test).product(), test.expected(), exact))
-            << describe(test);
+        expect_exact(test);
         ++cases;
       }
     }
   }
-  EXPECT_GE(cases, 4 * 9 * 11);
+  EXPECT_GE(cases, 4 * 9 * 12);
+}
+
+// Sizes around the blocks of the kernels that cut long products into some.
+TEST_P(Linear, ManyRowsAreExactOnIntegers) {
+  Random random(kSeed);
+  const int64_t k = whole_blocks(dtype(), 288);
+  struct Shape {
+    int64_t m, n, k;
+  };
+  for (const Shape shape : {Shape{31, 40, k},
+                            {32, 16, k},
+                            {33, 48, 3 * k},
+                            {64, 33, k},
+                            {100, 70, k},
+                            {40, 300, 2 * k},
+                            {600, 17, whole_blocks(dtype(), 64)}}) {
+    LinearCase test = exact_case(random, dtype(), shape.m, shape.n, shape.k);
+    test.bias = integer_blocks(random, test.n, 100, 100);
+    expect_exact(test);
+    test.y = integer_blocks(random, test.m * test.n, 100, 100);
+    expect_exact(test);
+  }
 }
 
 // Inputs that int8 holds exactly, weights of any value: only f32 rounding is left.
@@ -66,8 +97,9 @@ TEST_P(Linear, RoundsNoMoreThanItsOperations) {
       test.x = integer_blocks(random, m * k, 127, 127.0f);
       test.bias = random.normals(test.n);
       test.y = random.normals(m * test.n);
-      const std::vector<float> expected = test.expected();
-      const std::vector<double> bound = test.rounding_bound();
+      const std::vector<float> expected = as_computed(test).expected();
+      const std::vector<double> bound =
+          in_bf16(m) ? test.bf16_rounding_bound() : test.rounding_bound();
       ASSERT_TRUE(within(PackedCase(kernel(), test).product(), expected, bound)) << describe(test);
 
       // The bound notices one wrong weight, the last one that counts.
@@ -94,8 +126,9 @@ TEST_P(Linear, KeepsTheStepOfItsInputs) {
       for (const int64_t m : {1, 3, 9, 33}) {
         LinearCase test = random_case(random, dtype(), m, 33, k, scale);
         if (k > 1) test.x[static_cast<std::size_t>(k) / 2] = 1e5f;
-        const std::vector<double> bound =
-            quantizes_input() ? test.quantized_input_bound() : test.rounding_bound();
+        const std::vector<double> bound = in_bf16(m)          ? test.bf16_bound()
+                                          : quantizes_input() ? test.quantized_input_bound()
+                                                              : test.rounding_bound();
         ASSERT_TRUE(within(PackedCase(kernel(), test).product(), test.expected(), bound))
             << describe(test) << " scale=" << scale;
       }
@@ -125,16 +158,19 @@ TEST_P(Linear, StepBoundHasTeeth) {
 TEST_P(Linear, RowsDoNotDependOnTheirNeighbours) {
   Random random(kSeed);
   for (const int64_t k : {whole_blocks(dtype(), 32), int64_t{512}, input_lengths().back()}) {
-    const LinearCase batch = random_case(random, dtype(), 33, 37, k);
-    const std::vector<float> all = PackedCase(kernel(), batch).product();
-    for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {
-      LinearCase part = batch;
-      part.m = m;
-      part.x.assign(batch.x.end() - static_cast<std::ptrdiff_t>(m * k), batch.x.end());
-      const std::vector<float> expected(all.end() - static_cast<std::ptrdiff_t>(m * batch.n),
-                                        all.end());
-      ASSERT_TRUE(same_bits(PackedCase(kernel(), part).product(), expected, m * batch.n))
-          << describe(part);
+    for (const int64_t rows : {16, 100}) {
+      const LinearCase batch = random_case(random, dtype(), rows, 37, k);
+      const std::vector<float> all = PackedCase(kernel(), batch).product();
+      for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 31, 32, 33, 64}) {
+        if (m > rows || in_bf16(m) != in_bf16(rows)) continue;
+        LinearCase part = batch;
+        part.m = m;
+        part.x.assign(batch.x.end() - static_cast<std::ptrdiff_t>(m * k), batch.x.end());
+        const std::vector<float> expected(all.end() - static_cast<std::ptrdiff_t>(m * batch.n),
+                                          all.end());
+        ASSERT_TRUE(same_bits(PackedCase(kernel(), part).product(), expected, m * batch.n))
+            << describe(part);
+      }
     }
   }
 }
@@ -178,11 +214,13 @@ TEST_P(Linear, NonFiniteInputsStayNonFinite) {
   const int64_t k = whole_blocks(dtype(), 96);
   for (const float poison :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    LinearCase test = random_case(random, dtype(), 9, 17, k);
-    test.x[static_cast<std::size_t>(3 * k) + 40] = poison;
-    const std::vector<float> y = PackedCase(kernel(), test).product();
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      ASSERT_EQ(std::isfinite(y[i]), i / 17 != 3) << "row " << i / 17 << " output " << i % 17;
+    for (const int64_t m : {9, 40}) {
+      LinearCase test = random_case(random, dtype(), m, 17, k);
+      test.x[static_cast<std::size_t>(3 * k) + 40] = poison;
+      const std::vector<float> y = PackedCase(kernel(), test).product();
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        ASSERT_EQ(std::isfinite(y[i]), i / 17 != 3) << "row " << i / 17 << " output " << i % 17;
+      }
     }
   }
 }
