@@ -9,9 +9,7 @@ extern const KernelTable kGenericKernels;
 #if defined(__x86_64__) || defined(_M_X64)
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512VnniKernels;
-#if defined(CHATGLM_HAS_AMX)
-extern const KernelTable kAmxKernels;
-#endif
+extern const KernelTable kAmxKernels;  // where the compiler knows AMX
 #elif defined(__aarch64__) || defined(_M_ARM64)
 extern const KernelTable kNeonDotprodKernels;
 extern const KernelTable kNeonKernels;

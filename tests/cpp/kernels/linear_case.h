@@ -7,8 +7,8 @@
 
 namespace chatglm::kernels {
 
-// Half of a unit of bf16, relative: what rounding to it costs at most.
-inline constexpr double kBf16Unit = 1.0 / (1 << 9);
+// Half of the distance from 1 to the next bf16: the relative error of rounding to it.
+inline constexpr double kBf16Unit = 1.0 / (1 << 8);
 
 // To nearest, ties to even.
 inline float rounded_to_bf16(float value) {
