@@ -381,8 +381,6 @@ Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b
 #define _mm512_storeu_ps emulated::storeu_ps
 #undef _mm512_sub_ps
 #define _mm512_sub_ps emulated::sub_ps
-#undef _mm512_store_si512
-#define _mm512_store_si512 emulated::store_si512
 #undef _mm512_set_epi32
 #define _mm512_set_epi32 emulated::set_epi32
 #undef _mm512_permutexvar_ps
