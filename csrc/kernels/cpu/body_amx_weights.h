@@ -14,9 +14,9 @@
 #pragma once
 
 #include "kernels/cpu/amx_tiles.h"
+#include "kernels/cpu/avx512_vectors.h"
 #include "kernels/cpu/body_linear_float.h"
 #include "kernels/cpu/body_linear_quant.h"
-#include "kernels/cpu/vector_avx512.h"
 
 namespace chatglm::kernels {
 namespace {

@@ -122,7 +122,7 @@ int64_t peak_tiles(int64_t iterations) {
 }
 
 constexpr AttentionKernel forwarded_attention() {
-  return {PagedAttention<Avx512Vnni>::kMaxProductRows,
+  return {PagedAttention<Avx512Vnni>::kMostProductRows,
           [](int64_t head_dim) { return kAvx512VnniKernels.attention.scratch_bytes(head_dim); },
           [](int64_t product_rows, int64_t head_dim) {
             return kAvx512VnniKernels.attention.partial_bytes(product_rows, head_dim);

@@ -1,8 +1,8 @@
 // x86-64 with AVX-512 (F, BW, VL, DQ) and VNNI.
+#include "kernels/cpu/avx512_vectors.h"
 #include "kernels/cpu/body_table.h"
 #include "kernels/cpu/features.h"
 #include "kernels/cpu/isa_tables.h"
-#include "kernels/cpu/vector_avx512.h"
 
 namespace chatglm::kernels {
 
