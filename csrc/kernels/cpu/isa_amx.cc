@@ -18,6 +18,9 @@ template <auto kLoop>
 int64_t forward_loop(int64_t iterations) {
   return (kAvx512VnniKernels.*kLoop)(iterations);
 }
+float forward_read(const float* data, int64_t count, int streams) {
+  return kAvx512VnniKernels.peak_read(data, count, streams);
+}
 
 template <DType kType, int64_t kRowsOfPanel>
 struct ForwardedLinear {
@@ -152,8 +155,7 @@ constinit const KernelTable kAmxKernels = {
     .gelu = forward<&KernelTable::gelu, GeluArgs>,
     .peak_f32 = forward_loop<&KernelTable::peak_f32>,
     .peak_int8 = forward_loop<&KernelTable::peak_int8>,
-    .peak_read = [](const float* data, int64_t count,
-                    int streams) { return kAvx512VnniKernels.peak_read(data, count, streams); },
+    .peak_read = forward_read,
     .peak_matrix = peak_tiles};
 
 }  // namespace chatglm::kernels
