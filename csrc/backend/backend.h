@@ -85,6 +85,33 @@ struct StagedBatch {
   kernels::RaggedRows rows;
 };
 
+// What linear() multiplies by a weight: rows as they are, or what it makes of them on the way,
+// without writing it out.
+struct LinearInput {
+  // Implicit: plain rows are the usual case.
+  LinearInput(const float* plain) : x(plain) {}  // NOLINT(google-explicit-constructor)
+  // The rows' RMS norm. norm_weight (cols)
+  static LinearInput normed(const float* x, const float* norm_weight, float epsilon) {
+    LinearInput input(x);
+    input.norm_weight = norm_weight;
+    input.norm_epsilon = epsilon;
+    return input;
+  }
+  // silu(gate) * up of rows (2 * cols): gate, then up.
+  static LinearInput gated_by_silu(const float* gate_up) {
+    LinearInput input(gate_up);
+    input.gated = true;
+    return input;
+  }
+
+  bool is_plain() const { return norm_weight == nullptr && !gated; }
+
+  const float* x;  // (rows, cols); gated: (rows, 2 * cols)
+  const float* norm_weight = nullptr;
+  float norm_epsilon = 0;
+  bool gated = false;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -124,10 +151,23 @@ class Backend {
   virtual void embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) = 0;
   virtual void rms_norm(const kernels::RmsNormArgs& args) = 0;
   virtual void layer_norm(const kernels::LayerNormArgs& args) = 0;
-  // y (rows, weight.rows) = x (rows, weight.cols) W^T + bias, or added to y where accumulate.
+  // y (rows, weight.rows) = input (rows, weight.cols) W^T + bias, or added to y where accumulate.
   // y_stride: elements from one row of y to the next; 0: weight.rows.
-  virtual void linear(const Weight& weight, const float* bias, const float* x, int64_t rows,
-                      float* y, bool accumulate = false, int64_t y_stride = 0) = 0;
+  virtual void linear(const Weight& weight, const float* bias, const LinearInput& input,
+                      int64_t rows, float* y, bool accumulate = false, int64_t y_stride = 0) = 0;
+  // Writes out the rows that linear() would make of an input that is not plain. output (rows, cols)
+  void make_plain(const LinearInput& input, int64_t rows, int64_t cols, float* output) {
+    if (input.gated) {
+      silu_mul({.gate_up = input.x, .y = output, .rows = rows, .cols = cols});
+    } else {
+      rms_norm({.x = input.x,
+                .weight = input.norm_weight,
+                .y = output,
+                .rows = rows,
+                .cols = cols,
+                .epsilon = input.norm_epsilon});
+    }
+  }
   virtual void rope_table(const kernels::RopeTableArgs& args) = 0;
   virtual void rope(const kernels::RopeArgs& args) = 0;
   virtual void kv_store(const kernels::KvStoreArgs& args) = 0;

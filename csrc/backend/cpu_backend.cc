@@ -20,13 +20,20 @@ namespace {
 // chunks a thread let a fast core take over from a slow one.
 constexpr int64_t kInlineCost = int64_t{1} << 17;
 constexpr int64_t kMinChunkCost = int64_t{1} << 15;
-constexpr int64_t kChunksPerThread = 8;
+constexpr int64_t kChunksPerThread = 32;
 // With many threads the counter goes from core to core for every chunk: each thread computes for as
 // long as the others take to get theirs.
 constexpr int64_t kChunkCostPerThread = int64_t{1} << 11;
 // Multiply-adds that one exp, and one element moved through memory, are worth.
 constexpr int64_t kExpCost = 16;
 constexpr int64_t kMoveCost = 4;
+
+// Kernels walk a few panels side by side.
+constexpr int64_t kPanelsPerItem = 4;
+
+int64_t plain_row_bytes(int64_t cols) {
+  return cols * static_cast<int64_t>(sizeof(float));
+}
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -110,8 +117,8 @@ class CpuBackend final : public Backend {
   void embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) override;
   void rms_norm(const kernels::RmsNormArgs& args) override;
   void layer_norm(const kernels::LayerNormArgs& args) override;
-  void linear(const Weight& weight, const float* bias, const float* x, int64_t rows, float* y,
-              bool accumulate, int64_t y_stride) override;
+  void linear(const Weight& weight, const float* bias, const LinearInput& input, int64_t rows,
+              float* y, bool accumulate, int64_t y_stride) override;
   void rope_table(const kernels::RopeTableArgs& args) override;
   void rope(const kernels::RopeArgs& args) override;
   void kv_store(const kernels::KvStoreArgs& args) override;
@@ -122,6 +129,9 @@ class CpuBackend final : public Backend {
                    float* output) override;
 
  private:
+  const void* prepare(const kernels::LinearKernel& kernel, const LinearInput& input, int64_t rows,
+                      int64_t k);
+
   static void copy(void* destination, const void* source, int64_t size_bytes) {
     if (size_bytes > 0) std::memcpy(destination, source, static_cast<std::size_t>(size_bytes));
   }
@@ -217,7 +227,9 @@ void CpuBackend::reserve(int64_t rows, int64_t cols) {
   for (const DTypeInfo& type : all_dtypes()) {
     const int64_t whole_blocks = ceil_div(cols, type.block_elements) * type.block_elements;
     const kernels::LinearKernel& kernel = table_.linear_kernel(type.dtype);
-    input_bytes = std::max(input_bytes, rows * kernel.input_row_bytes(whole_blocks, rows));
+    const int64_t row_bytes = kernel.input_row_bytes(whole_blocks, rows);
+    input_bytes =
+        std::max(input_bytes, rows * (row_bytes > 0 ? row_bytes : plain_row_bytes(whole_blocks)));
     scratch_bytes = std::max(scratch_bytes, kernel.scratch_bytes(whole_blocks, rows));
   }
   enlarge(prepared_inputs_, input_bytes);
@@ -272,8 +284,33 @@ void CpuBackend::layer_norm(const kernels::LayerNormArgs& args) {
       [&](int64_t begin, int64_t end) { table_.layer_norm(args, begin, end); });
 }
 
-void CpuBackend::linear(const Weight& weight, const float* bias, const float* x, int64_t rows,
-                        float* y, bool accumulate, int64_t y_stride) {
+// The rows as the kernel reads them: prepared, or for kernels that read plain rows, plain.
+const void* CpuBackend::prepare(const kernels::LinearKernel& kernel, const LinearInput& input,
+                                int64_t rows, int64_t k) {
+  std::byte* const prepared = prepared_inputs_.data();
+  const int64_t row_bytes = kernel.input_row_bytes(k, rows);
+  if (row_bytes == 0 && input.is_plain()) return input.x;
+  if (rows * (row_bytes > 0 ? row_bytes : plain_row_bytes(k)) > prepared_inputs_.size_bytes()) {
+    fail("linear", "no scratch space for inputs of shape " + shape(rows, k) + "; reserve() more");
+  }
+  if (row_bytes > 0) {
+    const kernels::PrepareArgs args{.x = input.x,
+                                    .norm_weight = input.norm_weight,
+                                    .norm_epsilon = input.norm_epsilon,
+                                    .gated = input.gated,
+                                    .prepared = prepared,
+                                    .m = rows,
+                                    .k = k};
+    run(rows, (input.gated ? kExpCost : kMoveCost) * k,
+        [&](int64_t begin, int64_t end) { kernel.prepare_input(args, begin, end); });
+  } else {
+    make_plain(input, rows, k, reinterpret_cast<float*>(prepared));
+  }
+  return prepared;
+}
+
+void CpuBackend::linear(const Weight& weight, const float* bias, const LinearInput& input,
+                        int64_t rows, float* y, bool accumulate, int64_t y_stride) {
   const auto* matrix = dynamic_cast<const CpuMatrix*>(&weight);
   if (matrix == nullptr) {
     fail("linear", "the weight was not made by load_matrix of a CPU backend");
@@ -286,22 +323,12 @@ void CpuBackend::linear(const Weight& weight, const float* bias, const float* x,
                        " outputs, found a y_stride of " + std::to_string(stride));
   }
 
-  const void* input = x;
-  const int64_t row_bytes = kernel.input_row_bytes(k, rows);
   const int64_t scratch_bytes = kernel.scratch_bytes(k, rows);
-  if (rows * row_bytes > prepared_inputs_.size_bytes() ||
-      scratch_bytes * threads_.num_threads() > scratch_.size_bytes()) {
-    fail("linear", "no scratch space for inputs of shape " + shape(rows, k) + "; reserve() more");
-  }
-  if (row_bytes > 0) {
-    std::byte* prepared = prepared_inputs_.data();
-    run(rows, kMoveCost * k, [&](int64_t begin, int64_t end) {
-      kernel.prepare_input(x, k, rows, prepared, begin, end);
-    });
-    input = prepared;
+  if (scratch_bytes * threads_.num_threads() > scratch_.size_bytes()) {
+    fail("linear", "no scratch space for a product of " + shape(rows, k) + "; reserve() more");
   }
   const kernels::LinearArgs args{.packed = matrix->packed(),
-                                 .x = input,
+                                 .x = prepare(kernel, input, rows, k),
                                  .bias = bias,
                                  .y = y,
                                  .y_stride = stride,
@@ -309,11 +336,12 @@ void CpuBackend::linear(const Weight& weight, const float* bias, const float* x,
                                  .n = weight.rows(),
                                  .k = k,
                                  .accumulate = accumulate};
-  run_threads(matrix->num_panels(), rows * kernel.panel_rows * k,
+  const int64_t panels = matrix->num_panels();
+  run_threads(ceil_div(panels, kPanelsPerItem), kPanelsPerItem * kernel.panel_rows * rows * k,
               [&](int64_t begin, int64_t end, int thread) {
                 kernels::LinearArgs own = args;
                 own.scratch = scratch_.data() + thread * scratch_bytes;
-                kernel.product(own, begin, end);
+                kernel.product(own, begin * kPanelsPerItem, std::min(end * kPanelsPerItem, panels));
               });
 }
 

@@ -46,9 +46,9 @@ class ForwardingBackend : public Backend {
   }
   void rms_norm(const kernels::RmsNormArgs& args) override { inner_->rms_norm(args); }
   void layer_norm(const kernels::LayerNormArgs& args) override { inner_->layer_norm(args); }
-  void linear(const Weight& weight, const float* bias, const float* x, int64_t rows, float* y,
-              bool accumulate, int64_t y_stride) override {
-    inner_->linear(weight, bias, x, rows, y, accumulate, y_stride);
+  void linear(const Weight& weight, const float* bias, const LinearInput& input, int64_t rows,
+              float* y, bool accumulate, int64_t y_stride) override {
+    inner_->linear(weight, bias, input, rows, y, accumulate, y_stride);
   }
   void rope_table(const kernels::RopeTableArgs& args) override { inner_->rope_table(args); }
   void rope(const kernels::RopeArgs& args) override { inner_->rope(args); }

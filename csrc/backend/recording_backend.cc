@@ -36,9 +36,20 @@ std::unique_ptr<Weight> RecordingBackend::load_matrix(std::span<const TensorView
   return std::make_unique<RecordedWeight>(std::move(inner), *recorded_.back());
 }
 
-void RecordingBackend::linear(const Weight& weight, const float* bias, const float* x, int64_t rows,
-                              float* y, bool accumulate, int64_t y_stride) {
+const float* RecordingBackend::plain(const LinearInput& input, int64_t rows, int64_t cols) {
+  if (input.is_plain()) return input.x;
+  const int64_t size_bytes = rows * cols * static_cast<int64_t>(sizeof(float));
+  if (plain_rows_ == nullptr || plain_rows_->size_bytes() < size_bytes) {
+    plain_rows_ = allocate(size_bytes);
+  }
+  make_plain(input, rows, cols, plain_rows_->as<float>());
+  return plain_rows_->as<float>();
+}
+
+void RecordingBackend::linear(const Weight& weight, const float* bias, const LinearInput& input,
+                              int64_t rows, float* y, bool accumulate, int64_t y_stride) {
   const auto& recorded = static_cast<const RecordedWeight&>(weight);
+  const float* const x = plain(input, rows, weight.cols());
   const auto cols = static_cast<std::size_t>(weight.cols());
   host_rows_.resize(static_cast<std::size_t>(rows) * cols);
   download(host_rows_.data(), x, static_cast<int64_t>(host_rows_.size() * sizeof(float)));

@@ -28,14 +28,18 @@ class RecordingBackend final : public ForwardingBackend {
   using ForwardingBackend::load_matrix;
   std::unique_ptr<Weight> load_matrix(std::span<const TensorView> parts, ReleaseHint after_rows,
                                       void* context) override;
-  void linear(const Weight& weight, const float* bias, const float* x, int64_t rows, float* y,
-              bool accumulate, int64_t y_stride) override;
+  void linear(const Weight& weight, const float* bias, const LinearInput& input, int64_t rows,
+              float* y, bool accumulate, int64_t y_stride) override;
 
  private:
   class RecordedWeight;
 
+  // The rows that linear() would make: the input's own, or written to plain_rows_.
+  const float* plain(const LinearInput& input, int64_t rows, int64_t cols);
+
   std::vector<std::unique_ptr<RecordedInputs>> recorded_;
-  std::vector<float> host_rows_;  // scratch: (rows, cols) of one product's inputs
+  std::unique_ptr<Buffer> plain_rows_;  // (rows, cols) of the largest product so far
+  std::vector<float> host_rows_;        // scratch: (rows, cols) of one product's inputs
 };
 
 }  // namespace chatglm

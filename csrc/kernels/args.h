@@ -182,10 +182,23 @@ struct GeluArgs {
   int64_t cols;
 };
 
+// Makes what a product reads (LinearKernel::prepare_input) of rows of inputs: of x as it is; or of
+// its RMS norm; or of silu(x's first k) * x's last k. The values are those of RmsNormArgs and
+// SiluMulArgs, bit by bit. Item: a row.
+struct PrepareArgs {
+  const float* x;                      // (m, k); gated: (m, 2 * k)
+  const float* norm_weight = nullptr;  // (k), or nullptr: no norm
+  float norm_epsilon = 0;
+  bool gated = false;             // without a norm
+  std::byte* prepared = nullptr;  // (m, input_row_bytes)
+  int64_t m = 0;
+  int64_t k = 0;
+};
+
 // y = x W^T (+ bias) (+ y). Item: a panel of weight rows (see LinearKernel).
 struct LinearArgs {
   const std::byte* packed;  // weights in the kernel's own layout, 64-byte aligned
-  const void* x;            // (m, k) in the form the kernel's prepare_input makes, or f32
+  const void* x;            // (m, k) in the form that prepare_input makes, or f32
   const float* bias;        // (n) or nullptr
   float* y;                 // (m, n), row stride `y_stride`
   int64_t y_stride;         // elements from one row to the next, n or more

@@ -29,11 +29,11 @@ struct Layer {
 // that f16 can't hold.
 struct Workspace {
   std::unique_ptr<Buffer> hidden;       // (rows, hidden) the residual stream
-  std::unique_ptr<Buffer> normed;       // (rows, hidden)
+  std::unique_ptr<Buffer> normed;       // (rows, hidden), where it must be written out
   std::unique_ptr<Buffer> qkv;          // (rows, qkv_size)
   std::unique_ptr<Buffer> attention;    // (rows, heads * head_dim)
   std::unique_ptr<Buffer> gate_up;      // (rows, 2 * ffn)
-  std::unique_ptr<Buffer> ffn;          // (rows, ffn)
+  std::unique_ptr<Buffer> ffn;          // (rows, ffn), where adapters need it
   std::unique_ptr<Buffer> cos_sin;      // (rows, rotary_dim / 2, 2)
   std::unique_ptr<Buffer> query_scale;  // (rows), where the model scales queries by position
   std::unique_ptr<Buffer> logits;       // (logit_rows, vocab)
@@ -222,13 +222,8 @@ class Glm final : public Model {
                     batch.rows() * static_cast<int64_t>(sizeof(float)));
   }
 
-  void norm(const float* x, const Buffer& weight, int64_t rows) {
-    backend_.rms_norm({.x = x,
-                       .weight = weight.as<float>(),
-                       .y = work_.normed->as<float>(),
-                       .rows = rows,
-                       .cols = config_.hidden_size,
-                       .epsilon = config_.norm_epsilon});
+  LinearInput normed(const float* x, const Buffer& weight) const {
+    return LinearInput::normed(x, weight.as<float>(), config_.norm_epsilon);
   }
 
   void rotate(float* heads, int64_t num_heads, int64_t rows, const float* row_scale) {
@@ -249,8 +244,8 @@ class Glm final : public Model {
     float* const key = query + config_.num_heads * config_.head_dim;
     float* const value = key + config_.num_kv_heads * config_.head_dim;
 
-    norm(hidden, *layer.attention_norm, rows.rows);
-    adapters_.project(layer.qkv, work_.normed->as<float>(), rows.rows, query);
+    adapters_.project(layer.qkv, normed(hidden, *layer.attention_norm), rows.rows, query,
+                      /*accumulate=*/false, work_.normed.get());
     rotate(query, config_.num_heads, rows.rows,
            config_.logn_attention ? work_.query_scale->as<float>() : nullptr);
     rotate(key, config_.num_kv_heads, rows.rows, nullptr);
@@ -274,25 +269,22 @@ class Glm final : public Model {
   }
 
   void feed_forward(const Layer& layer, int64_t rows) {
-    norm(work_.hidden->as<float>(), *layer.ffn_norm, rows);
-    adapters_.project(layer.gate_up, work_.normed->as<float>(), rows, work_.gate_up->as<float>());
-    backend_.silu_mul({.gate_up = work_.gate_up->as<float>(),
-                       .y = work_.ffn->as<float>(),
-                       .rows = rows,
-                       .cols = config_.ffn_size});
-    add_output(layer.down, work_.ffn->as<float>(), layer.ffn_post_norm.get(), rows);
+    adapters_.project(layer.gate_up, normed(work_.hidden->as<float>(), *layer.ffn_norm), rows,
+                      work_.gate_up->as<float>(), /*accumulate=*/false, work_.normed.get());
+    add_output(layer.down, LinearInput::gated_by_silu(work_.gate_up->as<float>()),
+               layer.ffn_post_norm.get(), rows);
   }
 
   // Adds what half a block computed to the residual stream, normed before where the model does so.
-  void add_output(const Projection& projection, const float* x, const Buffer* post_norm,
+  void add_output(const Projection& projection, const LinearInput& input, const Buffer* post_norm,
                   int64_t rows) {
     float* const hidden = work_.hidden->as<float>();
     if (post_norm == nullptr) {
-      adapters_.project(projection, x, rows, hidden, /*accumulate=*/true);
+      adapters_.project(projection, input, rows, hidden, /*accumulate=*/true, work_.ffn.get());
       return;
     }
     float* const output = work_.normed->as<float>();  // what it held was read
-    adapters_.project(projection, x, rows, output);
+    adapters_.project(projection, input, rows, output, /*accumulate=*/false, work_.ffn.get());
     backend_.rms_norm({.x = output,
                        .weight = post_norm->as<float>(),
                        .y = hidden,
@@ -304,12 +296,13 @@ class Glm final : public Model {
 
   void write_logits(const StagedBatch& staged, float* logits) {
     const int64_t rows = staged.num_logit_rows;
-    float* const normed = work_.normed->as<float>();
+    float* const last = work_.normed->as<float>();
     backend_.gather_rows(work_.hidden->as<float>(), config_.hidden_size, staged.logit_rows, rows,
-                         normed);
-    norm(normed, *final_norm_, rows);
-    backend_.linear(*lm_head_, nullptr, normed, rows, work_.logits->as<float>());
-    adapters_.apply(lm_head_.get(), adapters_.logit_runs(), normed, work_.logits->as<float>(),
+                         last);
+    // Written out: an adapter may want it too.
+    backend_.make_plain(normed(last, *final_norm_), rows, config_.hidden_size, last);
+    backend_.linear(*lm_head_, nullptr, last, rows, work_.logits->as<float>());
+    adapters_.apply(lm_head_.get(), adapters_.logit_runs(), last, work_.logits->as<float>(),
                     config_.vocab_size);
     backend_.download(logits, work_.logits->data(),
                       rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));

@@ -146,6 +146,16 @@ void LoraAdapters::apply_runs(const void* matrix, std::span<const LoraRun> runs,
   }
 }
 
+void LoraAdapters::project(const Projection& projection, LinearInput input, int64_t rows, float* y,
+                           bool accumulate, Buffer* plain_rows) {
+  if (!row_runs_.empty() && !input.is_plain()) {
+    backend_.make_plain(input, rows, projection.inputs(), plain_rows->as<float>());
+    input = plain_rows->as<float>();
+  }
+  projection.apply(backend_, input, rows, y, accumulate);
+  apply(&projection, row_runs_, input.x, y, projection.outputs());
+}
+
 void LoraAdapters::apply(const void* matrix, std::span<const LoraRun> runs, const float* x,
                          float* y, int64_t y_stride) {
   apply_runs(matrix, runs, y, y_stride,

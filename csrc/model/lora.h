@@ -51,12 +51,11 @@ class LoraAdapters {
   std::span<const LoraRun> row_runs() const { return row_runs_; }      // of all rows
   std::span<const LoraRun> logit_runs() const { return logit_runs_; }  // of the logits' rows
 
-  // y (rows, outputs) = x W^T (+ b) (+ y) of a projection, with the adapters of the batch's rows.
-  void project(const Projection& projection, const float* x, int64_t rows, float* y,
-               bool accumulate = false) {
-    projection.apply(backend_, x, rows, y, accumulate);
-    apply(&projection, row_runs_, x, y, projection.outputs());
-  }
+  // y (rows, outputs) = input W^T (+ b) (+ y) of a projection, with the adapters of the batch's
+  // rows. plain_rows (rows, inputs): where an input that is not plain is written out if they need
+  // it.
+  void project(const Projection& projection, LinearInput input, int64_t rows, float* y,
+               bool accumulate = false, Buffer* plain_rows = nullptr);
   // Adds to y (rows, y_stride) what the runs' adapters of a target's `matrix` make of x (rows,
   // inputs).
   void apply(const void* matrix, std::span<const LoraRun> runs, const float* x, float* y,

@@ -14,12 +14,12 @@ int64_t Projection::size_bytes() const {
   return total;
 }
 
-void Projection::apply(Backend& backend, const float* x, int64_t rows, float* y,
+void Projection::apply(Backend& backend, const LinearInput& input, int64_t rows, float* y,
                        bool accumulate) const {
   const int64_t stride = outputs();
   const float* bias = bias_ == nullptr ? nullptr : bias_->as<float>();
   for (const auto& weight : weights_) {
-    backend.linear(*weight, bias, x, rows, y, accumulate, stride);
+    backend.linear(*weight, bias, input, rows, y, accumulate, stride);
     y += weight->rows();
     if (bias != nullptr) bias += weight->rows();
   }

@@ -13,9 +13,10 @@ namespace chatglm {
 class Projection {
  public:
   int64_t outputs() const;
+  int64_t inputs() const { return weights_.front()->cols(); }
   int64_t size_bytes() const;  // of the weights, as packed
-  // y (rows, outputs) = x (rows, inputs) W^T + b, or added to y where accumulate.
-  void apply(Backend& backend, const float* x, int64_t rows, float* y,
+  // y (rows, outputs) = input (rows, inputs) W^T + b, or added to y where accumulate.
+  void apply(Backend& backend, const LinearInput& input, int64_t rows, float* y,
              bool accumulate = false) const;
 
  private:

@@ -24,15 +24,20 @@ double sum_over(const float* x, int64_t count, const Term& term) {
   return total;
 }
 
+// 1 / sqrt(mean(x^2) + epsilon)
+template <class V>
+float rms_scale(const float* x, int64_t count, float epsilon) {
+  const double squares = sum_over<V>(x, count, [](double value) { return value * value; });
+  const double mean = squares / static_cast<double>(count);
+  return static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(epsilon)));
+}
+
 template <class V>
 void rms_norm(const RmsNormArgs& args, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const float* x = args.x + row * args.cols;
     float* y = args.y + row * args.cols;
-    const double squares = sum_over<V>(x, args.cols, [](double value) { return value * value; });
-    const double mean = squares / static_cast<double>(args.cols);
-    const auto scale =
-        V::set(static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(args.epsilon))));
+    const auto scale = V::set(rms_scale<V>(x, args.cols, args.epsilon));
     int64_t i = 0;
     for (; i + V::kLanes <= args.cols; i += V::kLanes) {
       auto normed = V::mul(V::mul(V::load(x + i), scale), V::load(args.weight + i));

@@ -29,19 +29,17 @@ inline constexpr int64_t kFewRows = 16;
 struct AmxInput {
   static int64_t row_bytes(int64_t k) { return round_up<Avx512Vnni>(k, kTileInputs) * 2; }
 
-  static void prepare(const float* x, int64_t k, int64_t m, std::byte* prepared, int64_t begin,
-                      int64_t end) {
+  static void prepare(const PrepareArgs& args, int64_t begin, int64_t end) {
     const __m512i order = order_of_pairs();
     for (int64_t row = begin; row < end; ++row) {
+      const InputRow<Avx512Vnni> input(args, row);
       const int64_t first = row / kTileRows * kTileRows;
-      const int64_t tile_bytes = rows_from(first, m) * kTileRowBytes;
-      std::byte* out = prepared + first * row_bytes(k) + (row - first) * kTileRowBytes;
-      for (int64_t i = 0; i < k; i += kTileInputs, out += tile_bytes) {
-        const float* inputs = x + row * k + i;
-        const int64_t left = k - i;
-        const __m512 low = load_some<Avx512Vnni>(inputs, left);
-        const __m512 high =
-            left > 16 ? load_some<Avx512Vnni>(inputs + 16, left - 16) : Avx512Vnni::set(0.0F);
+      const int64_t tile_bytes = rows_from(first, args.m) * kTileRowBytes;
+      std::byte* out = args.prepared + first * row_bytes(args.k) + (row - first) * kTileRowBytes;
+      for (int64_t i = 0; i < args.k; i += kTileInputs, out += tile_bytes) {
+        const int64_t left = args.k - i;
+        const __m512 low = input.load_some(i, left);
+        const __m512 high = left > 16 ? input.load_some(i + 16, left - 16) : Avx512Vnni::set(0.0F);
         store_row(out, 0, _mm512_permutexvar_epi16(order, to_bf16(low, high)));
       }
     }

@@ -18,6 +18,7 @@
 // store_i8(destination, a): kLanes integral floats as signed bytes.
 #pragma once
 
+#include "kernels/cpu/body_input.h"
 #include "kernels/cpu/body_opened_panels.h"
 
 namespace chatglm::kernels {
@@ -64,13 +65,18 @@ struct QuantLinear {
 
   static int64_t scratch_bytes(int64_t, int64_t) { return 0; }
 
-  static void prepare_input(const float* x, int64_t k, int64_t m, std::byte* prepared,
-                            int64_t begin, int64_t end) {
+  static void prepare_input(const PrepareArgs& args, int64_t begin, int64_t end) {
+    const int64_t k = args.k, row_bytes = input_row_bytes(k, args.m);
     for (int64_t row = begin; row < end; ++row) {
-      std::byte* out = prepared + row * input_row_bytes(k, m);
+      const InputRow<V> input(args, row);
+      std::byte* out = args.prepared + row * row_bytes;
+      float values[kBlock];
       for (int64_t b = 0; b < k / kBlock; ++b) {
-        prepare_block(x + row * k + b * kBlock, reinterpret_cast<int8_t*>(out) + b * kBlock,
-                      out + k + b * 4, out + corrections_offset(k) + b * kParts * 4);
+        for (int64_t i = 0; i < kBlock; i += V::kLanes) {
+          V::store(values + i, input.load(b * kBlock + i));
+        }
+        prepare_block(values, reinterpret_cast<int8_t*>(out) + b * kBlock, out + k + b * 4,
+                      out + corrections_offset(k) + b * kParts * 4);
       }
     }
   }

@@ -31,9 +31,8 @@ struct ForwardedLinear {
     other().pack(weights, n, k, packed, begin, end);
   }
   static int64_t input_row_bytes(int64_t k, int64_t m) { return other().input_row_bytes(k, m); }
-  static void prepare_input(const float* x, int64_t k, int64_t m, std::byte* prepared,
-                            int64_t begin, int64_t end) {
-    other().prepare_input(x, k, m, prepared, begin, end);
+  static void prepare_input(const PrepareArgs& args, int64_t begin, int64_t end) {
+    other().prepare_input(args, begin, end);
   }
   static void product(const LinearArgs& args, int64_t begin, int64_t end) {
     other().product(args, begin, end);
@@ -63,9 +62,8 @@ struct TiledLinear : ForwardedLinear<kType, kRowsOfPanel> {
   static int64_t input_row_bytes(int64_t k, int64_t m) {
     return m > kFewRows ? AmxInput::row_bytes(k) : Few::input_row_bytes(k, m);
   }
-  static void prepare_input(const float* x, int64_t k, int64_t m, std::byte* prepared,
-                            int64_t begin, int64_t end) {
-    (m > kFewRows ? AmxInput::prepare : Few::prepare_input)(x, k, m, prepared, begin, end);
+  static void prepare_input(const PrepareArgs& args, int64_t begin, int64_t end) {
+    (args.m > kFewRows ? AmxInput::prepare : Few::prepare_input)(args, begin, end);
   }
   static void product(const LinearArgs& args, int64_t begin, int64_t end) {
     (args.m > kFewRows ? Many::product : Few::product)(args, begin, end);

@@ -25,10 +25,9 @@ struct LinearKernel {
   // Bytes of one prepared input row of m; 0: the product reads plain f32 rows. A kernel may use
   // another form for many rows than for few; more rows and more inputs never need less room.
   int64_t (*input_row_bytes)(int64_t k, int64_t m);
-  // Prepares rows [begin, end) of x (m, k) into `prepared` (m, input_row_bytes), which no other
-  // range touches there (nullptr where the product reads plain rows).
-  void (*prepare_input)(const float* x, int64_t k, int64_t m, std::byte* prepared, int64_t begin,
-                        int64_t end);
+  // Prepares rows [begin, end), which no other range touches in args.prepared (nullptr where the
+  // product reads plain rows).
+  void (*prepare_input)(const PrepareArgs& args, int64_t begin, int64_t end);
   // Computes panels [begin, end) for all rows of x.
   void (*product)(const LinearArgs& args, int64_t begin, int64_t end);
   // Bytes of LinearArgs::scratch that a call of product needs, 0 for none.

@@ -123,6 +123,29 @@ TEST_P(CpuBackend, MatricesWriteColumnsOfOneRow) {
   }
 }
 
+// Norms and gates on the way into a product, for kernels that prepare their input and for others.
+TEST_P(CpuBackend, LinearTakesNormedAndGatedInputs) {
+  Random random(kSeed);
+  const int64_t n = 24, k = 64;
+  for (const DType dtype : {DType::kF32, DType::kQ8_0}) {
+    for (const int64_t m : {1, 40}) {
+      const LinearCase test = exact_case(random, dtype, m, n, k);
+      const std::vector<float> x = random.normals(m * 2 * k), norm_weight = random.normals(k);
+      const auto weight = backend_->load_matrix(view_of(test));
+      backend_->reserve(m, k);
+      for (const LinearInput& input : {LinearInput::normed(x.data(), norm_weight.data(), 1e-5f),
+                                       LinearInput::gated_by_silu(x.data())}) {
+        std::vector<float> plain(static_cast<std::size_t>(m * k)),
+            y(static_cast<std::size_t>(m * n)), expected(y.size());
+        backend_->make_plain(input, m, k, plain.data());
+        backend_->linear(*weight, nullptr, plain.data(), m, expected.data());
+        backend_->linear(*weight, nullptr, input, m, y.data());
+        EXPECT_TRUE(same_bits(y, expected, m * n)) << "gated: " << input.gated << " m=" << m;
+      }
+    }
+  }
+}
+
 TEST_P(CpuBackend, ElementwiseOperations) {
   Random random(kSeed);
   const int64_t rows = 301, heads = 4, head_dim = 32, rotary_dim = 16, cols = heads * head_dim;

@@ -215,7 +215,9 @@ class PackedCase {
     }
     if (prepared_.size() > 0) {
       for (int64_t row = test.m; row-- > 0;) {
-        kernel.prepare_input(x_.data(), test.k, test.m, prepared_.data(), row, row + 1);
+        const PrepareArgs args{
+            .x = x_.data(), .prepared = prepared_.data(), .m = test.m, .k = test.k};
+        kernel.prepare_input(args, row, row + 1);
       }
     }
     EXPECT_TRUE(packed_.guards_intact()) << "pack wrote outside of its panels";

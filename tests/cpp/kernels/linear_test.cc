@@ -225,6 +225,32 @@ TEST_P(Linear, NonFiniteInputsStayNonFinite) {
   }
 }
 
+// Norms and gates on the way into a product are those of rms_norm and silu_mul.
+TEST_P(Linear, PreparesWhatOtherOperationsWouldWrite) {
+  if (kernel().prepare_input == nullptr) GTEST_SKIP() << "reads plain rows";
+  Random random(kSeed);
+  const int64_t k = whole_blocks(dtype(), 96);
+  for (const int64_t m : {1, 5, 40}) {
+    if (kernel().input_row_bytes(k, m) == 0) continue;  // few rows may be read plain
+    const std::vector<float> x = random.normals(m * 2 * k, 3), weight = random.normals(k);
+    std::vector<float> normed(static_cast<std::size_t>(m * k)), gated(normed.size());
+    table().rms_norm({x.data(), weight.data(), normed.data(), m, k, 1e-5f}, 0, m);
+    table().silu_mul({x.data(), gated.data(), m, k}, 0, m);
+    const auto prepared = [&](PrepareArgs args) {
+      GuardedArray<std::byte> bytes(m * kernel().input_row_bytes(k, m));
+      args.prepared = bytes.data();
+      args.m = m;
+      args.k = k;
+      for (int64_t row = m; row-- > 0;) kernel().prepare_input(args, row, row + 1);
+      EXPECT_TRUE(bytes.guards_intact());
+      return bytes.values();
+    };
+    EXPECT_EQ(prepared({.x = x.data(), .norm_weight = weight.data(), .norm_epsilon = 1e-5f}),
+              prepared({.x = normed.data()}));
+    EXPECT_EQ(prepared({.x = x.data(), .gated = true}), prepared({.x = gated.data()}));
+  }
+}
+
 TEST_P(Linear, AnEmptyRangeWritesNothing) {
   Random random(kSeed);
   const LinearCase test = random_case(random, dtype(), 2, 9, whole_blocks(dtype(), 32));

@@ -47,7 +47,8 @@ class FakeBackend final : public Backend {
   void embed(const Weight&, const int32_t*, int64_t, float*) override { unused(); }
   void rms_norm(const kernels::RmsNormArgs&) override { unused(); }
   void layer_norm(const kernels::LayerNormArgs&) override { unused(); }
-  void linear(const Weight&, const float*, const float*, int64_t, float*, bool, int64_t) override {
+  void linear(const Weight&, const float*, const LinearInput&, int64_t, float*, bool,
+              int64_t) override {
     unused();
   }
   void rope_table(const kernels::RopeTableArgs&) override { unused(); }
