@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <numeric>
 #include <random>
 
@@ -30,8 +31,7 @@ class KernelBench {
               int repetitions, std::vector<KernelMeasurement>& results)
       : backend_(make_cpu_backend(threads, table)),
         read_bytes_per_second_(read_bytes_per_second),
-        int8_peak_(measure_peak(threads, table.peak_int8)),
-        f32_peak_(measure_peak(threads, table.peak_f32)),
+        table_(table),
         repetitions_(repetitions),
         results_(results) {
     backend_->reserve(kChunkRows, kHidden);
@@ -57,7 +57,7 @@ class KernelBench {
     const auto x = random_floats(2 * count);
     const auto y = random_floats(count);
     const double bytes = static_cast<double>(count) * sizeof(float);
-    time("rms_norm 512 x 4096", "f32", f32_peak_, 2 * bytes, 0.0, [&] {
+    time("rms_norm 512 x 4096", "f32", peak(table_.peak_f32), 2 * bytes, 0.0, [&] {
       backend_->rms_norm({.x = x->as<float>(),
                           .weight = x->as<float>(),
                           .y = y->as<float>(),
@@ -65,7 +65,7 @@ class KernelBench {
                           .cols = kHidden,
                           .epsilon = 1e-5F});
     });
-    time("silu_mul 512 x 4096", "f32", f32_peak_, 3 * bytes, 0.0, [&] {
+    time("silu_mul 512 x 4096", "f32", peak(table_.peak_f32), 3 * bytes, 0.0, [&] {
       backend_->silu_mul(
           {.gate_up = x->as<float>(), .y = y->as<float>(), .rows = kChunkRows, .cols = kHidden});
     });
@@ -144,7 +144,7 @@ class KernelBench {
     const auto x = random_floats(rows * kHidden);
     const auto y = random_floats(rows * outputs);
     time("linear " + std::to_string(rows) + " x 4096", info.name,
-         info.is_quantized() ? int8_peak_ : f32_peak_, static_cast<double>(weight->size_bytes()),
+         peak(product_peak(table_, dtype, rows).loop), static_cast<double>(weight->size_bytes()),
          2.0 * static_cast<double>(rows * outputs * kHidden),
          [&] { backend_->linear(*weight, nullptr, x->as<float>(), rows, y->as<float>()); });
   }
@@ -174,7 +174,7 @@ class KernelBench {
                                         : 2.0 * static_cast<double>(tokens * kKvHeads) *
                                               static_cast<double>(stored.size());
     int64_t layer = 0;
-    time(name, info.name, f32_peak_, bytes,
+    time(name, info.name, peak(table_.peak_f32), bytes,
          4.0 * static_cast<double>(kHeads * kHeadDim * rows.num_scores()), [&] {
            backend_->paged_attention({.query = query->as<float>(),
                                       .query_stride = kHeads * kHeadDim,
@@ -188,9 +188,15 @@ class KernelBench {
          });
   }
 
+  double peak(kernels::PeakLoop loop) {
+    const auto [place, is_new] = peaks_.try_emplace(loop);
+    if (is_new) place->second = measure_peak(backend_->num_threads(), loop);
+    return place->second;
+  }
+
   // Repetitions of at least 30 ms each, after one that warms up and tells how long a call takes.
-  void time(std::string name, std::string_view type, double peak, double bytes, double operations,
-            const std::function<void()>& call) {
+  void time(std::string name, std::string_view type, double most_operations, double bytes,
+            double operations, const std::function<void()>& call) {
     const auto run = [&](int64_t calls) {
       const auto start = std::chrono::steady_clock::now();
       for (int64_t i = 0; i < calls; ++i) call();
@@ -198,13 +204,14 @@ class KernelBench {
     };
     call();
     const int64_t calls = std::clamp<int64_t>(static_cast<int64_t>(0.03 / run(1)), 1, 10'000);
-    KernelMeasurement row{.kernel = std::move(name),
-                          .type = type,
-                          .isa = backend_->isa(),
-                          .ceiling = {backend_->num_threads(), read_bytes_per_second_, peak},
-                          .seconds = {},
-                          .bytes = bytes,
-                          .operations = operations};
+    KernelMeasurement row{
+        .kernel = std::move(name),
+        .type = type,
+        .isa = backend_->isa(),
+        .ceiling = {backend_->num_threads(), read_bytes_per_second_, most_operations},
+        .seconds = {},
+        .bytes = bytes,
+        .operations = operations};
     for (int repetition = 0; repetition < repetitions_; ++repetition) {
       row.seconds.push_back(run(calls) / static_cast<double>(calls));
     }
@@ -212,7 +219,9 @@ class KernelBench {
   }
 
   const std::unique_ptr<Backend> backend_;
-  const double read_bytes_per_second_, int8_peak_, f32_peak_;
+  const double read_bytes_per_second_;
+  const kernels::KernelTable& table_;
+  std::map<kernels::PeakLoop, double> peaks_;  // those measured so far
   const int repetitions_;
   std::vector<KernelMeasurement>& results_;
   std::mt19937 generator_{20231027};  // NOLINT: a fixed seed on purpose

@@ -79,6 +79,14 @@ double measure_peak(int num_threads, kernels::PeakLoop loop) {
   return static_cast<double>(operations.load()) / seconds;
 }
 
+ProductPeak product_peak(const kernels::KernelTable& table, DType weights, int64_t rows) {
+  if (table.peak_matrix != nullptr && rows > table.linear_kernel(weights).rows_before_bf16) {
+    return {"bf16 matrix unit", table.peak_matrix};
+  }
+  if (dtype_info(weights).is_quantized()) return {"int8 dot product", table.peak_int8};
+  return {"f32 multiply-add", table.peak_f32};
+}
+
 int64_t peak_rss_bytes() {
 #if defined(_WIN32)
   PROCESS_MEMORY_COUNTERS counters{};

@@ -28,21 +28,21 @@ LoadedModel load(const ModelBenchOptions& options, Backend& backend) {
   return {options.model, load_model(read_model_config(file), source, backend)};
 }
 
-// The loop that bounds products with this model's weights: int8 for quantized ones, else f32.
-bool uses_int8(const ModelBenchOptions& options) {
-  if (!options.synthetic.empty()) return dtype_info(options.dtype).is_quantized();
+// The type of most of the weights.
+DType weights_dtype(const ModelBenchOptions& options) {
+  if (!options.synthetic.empty()) return options.dtype;
   const GgufFile file(options.model);
   const TensorView* const tensor = file.find_tensor("blk.0.ffn_down.weight");
-  return tensor != nullptr && dtype_info(tensor->dtype).is_quantized();
+  return tensor != nullptr ? tensor->dtype : DType::kF32;
 }
 
 }  // namespace
 
 ModelReport run_model_bench(const ModelBenchOptions& options) {
   const kernels::KernelTable& table = kernels::select_kernel_table();
-  const bool int8 = uses_int8(options);
+  const ProductPeak peak = product_peak(table, weights_dtype(options), options.measure.batch_rows);
   ModelReport report;
-  report.peak_name = int8 ? "int8 dot product" : "f32 multiply-add";
+  report.peak_name = peak.name;
   for (const int64_t threads : options.threads) {
     const auto backend = create_backend("cpu", {.num_threads = static_cast<int>(threads)});
     const bool is_first = report.ceilings.empty();
@@ -61,8 +61,7 @@ ModelReport run_model_bench(const ModelBenchOptions& options) {
     const int num_threads = backend->num_threads();
     report.ceilings.push_back({.num_threads = num_threads,
                                .read_bytes_per_second = measure_read_bandwidth(num_threads),
-                               .operations_per_second = measure_peak(
-                                   num_threads, int8 ? table.peak_int8 : table.peak_f32)});
+                               .operations_per_second = measure_peak(num_threads, peak.loop)});
   }
   return report;
 }

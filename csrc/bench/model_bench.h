@@ -24,7 +24,7 @@ struct ModelReport {
   std::string isa;
   double load_seconds = 0.0;  // of the first load
   int64_t peak_rss_bytes = 0;
-  std::string peak_name;          // "int8 dot product" or "f32 multiply-add"
+  std::string peak_name;          // of ProductPeak
   std::vector<Ceiling> ceilings;  // one for each number of threads
   std::vector<Measurement> rows;
 };
