@@ -5,6 +5,7 @@
 #include "backend/registry.h"
 #include "engine/engine_case.h"
 #include "model/plain_chatglm_6b.h"
+#include "support/exact_backend.h"
 
 namespace chatglm {
 namespace {
@@ -55,7 +56,7 @@ class ChatGlm6bEngine : public ::testing::Test {
 
   ModelConfig config_ = tiny_chatglm_6b();
   MemorySource source_ = random_chatglm_6b_weights(config_, DType::kQ8_0, kSeed);
-  std::unique_ptr<Backend> backend_ = create_backend("cpu", {.num_threads = 2});
+  std::unique_ptr<Backend> backend_ = test::exact_backend(2);
   std::unique_ptr<Model> model_ = load_model(config_, source_, *backend_);
   std::mt19937 random_{kSeed};
 };

@@ -12,6 +12,7 @@
 #include "model/lora_file.h"
 #include "model/memory_source.h"
 #include "model/plain_glm.h"
+#include "support/exact_backend.h"
 #include "support/gguf_writer.h"
 #include "support/temp_folder.h"
 
@@ -132,7 +133,7 @@ class LoraTest : public ::testing::Test {
   // A model of the base weights with these adapters beside it.
   Served serve(std::vector<AdapterBuilder*> adapters, EngineOptions options = {}) {
     Served served;
-    served.backend = create_backend("cpu", {.num_threads = 2});
+    served.backend = test::exact_backend(2);
     served.model = load_model(config_, base_, *served.backend);
     for (AdapterBuilder* adapter : adapters) {
       const auto path = folder_.path() / "adapter.gguf";

@@ -12,6 +12,7 @@
 #include "memory_source.h"
 #include "model/model.h"
 #include "plain_glm.h"
+#include "support/exact_backend.h"
 
 namespace chatglm::testing {
 
@@ -33,9 +34,10 @@ class Runner {
   static constexpr int64_t kSequences = 3;
   static constexpr int64_t kBlocks = 140;  // 2,240 positions
 
-  Runner(const ModelConfig& config, MemorySource& source, DType kv_dtype = DType::kF32)
+  Runner(const ModelConfig& config, MemorySource& source, DType kv_dtype = DType::kF32,
+         std::unique_ptr<Backend> backend = test::exact_backend(2))
       : config_(config),
-        backend_(create_backend("cpu", {.num_threads = 2})),
+        backend_(std::move(backend)),
         model_(load_model(config, source, *backend_)),
         kv_(*backend_, {config.num_layers, config.num_kv_heads, config.head_dim, kv_dtype},
             int64_t{64} << 20) {

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "pipeline/demo_model.h"
+#include "support/exact_backend.h"
 
 namespace chatglm {
 namespace {
@@ -62,12 +63,14 @@ std::unique_ptr<Pipeline> TextScoresTest::pipeline_;
 TEST_F(TextScoresTest, NllsAreThoseOfTheLogits) {
   const std::vector<int32_t> tokens = ids();
   const auto rows = log_probabilities(tokens);
+  // Logits of a few rows at a time and of many are not the same bits where many are rounded.
+  const double bound = test::rounds_many_rows(kernels::select_kernel_table()) ? 0.01 : 1e-9;
   for (const int64_t first : {int64_t{1}, int64_t{100}, int64_t{149}}) {
     const std::vector<double> nlls = token_nlls(*pipeline_, tokens, first, never);
     ASSERT_EQ(nlls.size(), tokens.size() - static_cast<std::size_t>(first));
     for (std::size_t i = 0; i < nlls.size(); ++i) {
       const std::size_t index = i + static_cast<std::size_t>(first);
-      EXPECT_NEAR(nlls[i], -rows[index - 1][static_cast<std::size_t>(tokens[index])], 1e-9);
+      EXPECT_NEAR(nlls[i], -rows[index - 1][static_cast<std::size_t>(tokens[index])], bound);
     }
   }
 }

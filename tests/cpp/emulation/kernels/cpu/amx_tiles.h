@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 namespace chatglm::kernels {
 namespace {
@@ -79,19 +80,31 @@ class Tiles {
     check(config.rows[kSums] == config.rows[kA] && config.rows[kB] == pairs &&
               config.row_bytes[kB] == config.row_bytes[kSums],
           "a product of unequal shapes", kSums);
-    for (int row = 0; row < config.rows[kSums]; ++row) {
+    // All columns at once, so that the compiler can take several at a time.
+    float weights[2][16][16] = {};  // (side, pair, column)
+    for (int pair = 0; pair < pairs; ++pair) {
       for (int column = 0; column < columns; ++column) {
-        float apart[2] = {0, 0};
-        for (int pair = 0; pair < pairs; ++pair) {
-          for (int side = 0; side < 2; ++side) {
-            apart[side] = flushed(std::fma(bf16(a, row, 2 * pair + side),
-                                           bf16(b, pair, 2 * column + side), apart[side]));
+        for (int side = 0; side < 2; ++side) {
+          weights[side][pair][column] = bf16(b, pair, 2 * column + side);
+        }
+      }
+    }
+    for (int row = 0; row < config.rows[kSums]; ++row) {
+      float apart[2][16] = {};
+      for (int pair = 0; pair < pairs; ++pair) {
+        for (int side = 0; side < 2; ++side) {
+          const float input = bf16(a, row, 2 * pair + side);
+          for (int column = 0; column < 16; ++column) {
+            apart[side][column] =
+                flushed(std::fma(input, weights[side][pair][column], apart[side][column]));
           }
         }
+      }
+      for (int column = 0; column < columns; ++column) {
         std::byte* place = sums.bytes + row * kTileRowBytes + column * 4;
         float sum;
         std::memcpy(&sum, place, sizeof(sum));
-        sum = flushed(flushed(sum) + flushed(apart[0] + apart[1]));
+        sum = flushed(flushed(sum) + flushed(apart[0][column] + apart[1][column]));
         std::memcpy(place, &sum, sizeof(sum));
       }
     }
@@ -127,7 +140,7 @@ class Tiles {
     return used;
   }
   static float flushed(float value) {
-    return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0F, value) : value;
+    return std::fabs(value) < std::numeric_limits<float>::min() ? 0.0F * value : value;
   }
   static float bf16(const Tile& tile, int row, int element) {
     uint16_t half;
