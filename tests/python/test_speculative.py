@@ -35,6 +35,8 @@ SAMPLING: tuple[dict[str, Any], ...] = (
     {"seed": 4, "temperature": 1.5, "top_p": 0.95, "top_k": 40, "min_p": 0.01},
     {"seed": 5, "repetition_penalty": 1.05, "bad_words_ids": [[5], [300, 301]]},
 )
+# Whether guesses are made goes by measured times: a machine that is busy just then may decline.
+ATTEMPTS = 10
 # What is copied, counted on or said again.
 REPETITIVE = (
     "Repeat this: " + "The quick brown fox jumps over the lazy dog. 1 2 3 4 5 6 7. " * 3,
@@ -80,10 +82,14 @@ def test_nothing_changes(
 
 
 def test_copying_takes_fewer_steps(plain: Pipeline) -> None:
-    pipeline = Pipeline()  # by default
-    before = pipeline.stats
-    stream = pipeline.generate(REPETITIVE[1], max_new_tokens=200, do_sample=False, stream=True)
-    assert stream.text == plain.generate(REPETITIVE[1], max_new_tokens=200, do_sample=False)
+    expected = plain.generate(REPETITIVE[1], max_new_tokens=200, do_sample=False)
+    for _ in range(ATTEMPTS):
+        pipeline = Pipeline()  # by default
+        before = pipeline.stats
+        stream = pipeline.generate(REPETITIVE[1], max_new_tokens=200, do_sample=False, stream=True)
+        assert stream.text == expected
+        if stream.accepted_tokens > 0:
+            break
     assert 0 < stream.accepted_tokens <= stream.proposed_tokens
     after = pipeline.stats
     assert after.tokens_generated - before.tokens_generated == 200
@@ -250,13 +256,17 @@ def test_the_command_line_says_what_was_accepted(program: str) -> None:
     plain = run(program, *arguments, "--speculative", "off")
     assert b"speculation" not in plain.stderr
     for how in (["--speculative", "lookup"], ["--draft_model", str(DEMO)]):
-        guessed = run(program, *arguments, *how)
-        assert guessed.stdout == plain.stdout
-        line = re.search(
-            r"^speculation: (\d+) tokens proposed, (\d+) accepted \(([\d.]+) %\)$",
-            guessed.stderr.decode(),
-            re.MULTILINE,
-        )
+        line = None
+        for _ in range(ATTEMPTS):
+            guessed = run(program, *arguments, *how)
+            assert guessed.stdout == plain.stdout
+            line = re.search(
+                r"^speculation: (\d+) tokens proposed, (\d+) accepted \(([\d.]+) %\)$",
+                guessed.stderr.decode(),
+                re.MULTILINE,
+            )
+            if line is not None and int(line[2]) > 0:
+                break
         assert line is not None
         proposed, accepted = int(line[1]), int(line[2])
         assert 0 < accepted <= proposed
