@@ -1,5 +1,6 @@
-// Packed weights of any type as bf16 tiles: the second operand of a tile product, 16 weight rows
-// (outputs) by 32 inputs. Row p of a tile holds a pair of inputs of each of the 16 outputs.
+// Packed weights of any quantized type as bf16 tiles: the second operand of a tile product, 16
+// weight rows (outputs) by 32 inputs. Row p of a tile holds a pair of inputs of each of the 16
+// outputs.
 //
 // The pairs are those that lie side by side in the packed codes once the bytes of a lane are spread
 // to words: of inputs 4 j .. 4 j + 3 first (4 j, 4 j + 2), then (4 j + 1, 4 j + 3). Prepared inputs
@@ -15,7 +16,6 @@
 
 #include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/avx512_vectors.h"
-#include "kernels/cpu/body_linear_float.h"
 #include "kernels/cpu/body_linear_quant.h"
 
 namespace chatglm::kernels {
@@ -35,43 +35,9 @@ inline void store_row(std::byte* tile, int64_t row, __m512i words) {
   _mm512_store_si512(reinterpret_cast<__m512i*>(tile + row * kTileRowBytes), words);
 }
 
-template <class V, class Weights>
-struct AmxFloatWeights {
-  using Linear = FloatLinear<V, Weights>;
-  using Stored = typename Linear::Stored;
-  static constexpr int64_t kColumnTiles = 2;  // a panel's rows in tiles
-
-  static void open_tile(const std::byte* packed, int64_t k, int64_t column_tile, int64_t step,
-                        std::byte* tile) {
-    const std::byte* panel = packed + column_tile / kColumnTiles * Linear::panel_bytes(k);
-    const Stored* weights = reinterpret_cast<const Stored*>(panel) +
-                            step * kTileInputs * Linear::kPanelRows +
-                            column_tile % kColumnTiles * V::kLanes;
-    const int64_t inputs = k - step * kTileInputs;
-    const __m512i sides = words_of_two_sides();
-    const auto load = [&](int64_t i) {
-      return i < inputs ? Weights::load(weights + i * Linear::kPanelRows) : V::set(0.0F);
-    };
-    for (int64_t row = 0; row < kTileRows; ++row) {
-      const int64_t first = row / 2 * 4 + row % 2;
-      store_row(tile, row, _mm512_permutexvar_epi16(sides, to_bf16(load(first), load(first + 2))));
-    }
-  }
-
- private:
-  // Word i of the first half, then word i of the second one.
-  static __m512i words_of_two_sides() {
-    alignas(64) static constexpr uint16_t kPlaces[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                         21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                         11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return _mm512_load_si512(kPlaces);
-  }
-};
-
 template <class V, QuantForm kForm, class Linear>
 struct AmxQuantWeights {
   using Codes = typename Linear::Codes;
-  static constexpr int64_t kColumnTiles = 1;
   static_assert(V::kLanes == kTileRows && Linear::kPanelRows == kTileRows);
 
   static void open_tile(const std::byte* packed, int64_t k, int64_t column_tile, int64_t step,

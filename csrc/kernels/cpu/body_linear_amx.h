@@ -68,12 +68,12 @@ class AmxLinear {
     return 2 * kOpenedBytes + kGroup * pairs(rows) * kSumsBytes;
   }
 
-  // Panels [begin, end) are column tiles [begin, end) * Weights::kColumnTiles.
+  // A panel is a column tile.
   static void product(const LinearArgs& args, int64_t begin, int64_t end) {
     const int64_t columns = (args.n + kTileRows - 1) / kTileRows;
     AmxLinear linear(args);
-    linear.begin_ = begin * Weights::kColumnTiles;
-    const int64_t last = end * Weights::kColumnTiles;
+    linear.begin_ = begin;
+    const int64_t last = end;
     linear.end_ = last < columns ? last : columns;
     if (linear.begin_ >= linear.end_) return;
     // Parts of about the same size, of whole pairs of row tiles.

@@ -1,6 +1,7 @@
 // x86-64 with AMX tiles of bf16 (besides AVX-512 with VNNI and BF16). What differs from avx512_vnni
-// is products of many rows; products of few rows on the same packed weights, and everything else,
-// are that table's.
+// is products of many rows with quantized weights; those of few rows on the same packed weights,
+// and everything else, are that table's. f16 and bf16 weights promise f32's precision, which one
+// product of bf16 tiles does not have.
 #include "kernels/cpu/body_linear_amx.h"
 #include "kernels/cpu/body_table.h"
 #include "kernels/cpu/features.h"
@@ -57,7 +58,7 @@ template <DType kType, int64_t kRowsOfPanel, class Weights>
 struct TiledLinear : ForwardedLinear<kType, kRowsOfPanel> {
   using Few = ForwardedLinear<kType, kRowsOfPanel>;
   using Many = AmxLinear<Weights>;
-  static_assert(Weights::kColumnTiles * kTileRows == kRowsOfPanel);
+  static_assert(kTileRows == kRowsOfPanel);
 
   static int64_t input_row_bytes(int64_t k, int64_t m) {
     return m > kFewRows ? AmxInput::row_bytes(k) : Few::input_row_bytes(k, m);
@@ -85,12 +86,7 @@ template <class V>
 struct AmxKernels {
   template <DType kType, class Weights>
   static constexpr LinearKernel of_floats() {
-    constexpr int64_t kRows = FloatLinear<V, Weights>::kPanelRows;
-    if constexpr (kType == DType::kF32) {
-      return ForwardedLinear<kType, kRows>::entry();  // exact, also for many rows
-    } else {
-      return TiledLinear<kType, kRows, AmxFloatWeights<V, Weights>>::entry();
-    }
+    return ForwardedLinear<kType, FloatLinear<V, Weights>::kPanelRows>::entry();
   }
   template <DType kType, QuantForm kForm, auto kOpen, class Block>
   static constexpr LinearKernel of_quants() {
