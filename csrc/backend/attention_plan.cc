@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/ceil_div.h"
+
 namespace chatglm {
 namespace {
 
@@ -12,10 +14,6 @@ using kernels::kAttentionPartition;
 constexpr int64_t kExpCost = 16;
 // As many tasks a thread, if there is enough work: the threads end within an eighth of each other.
 constexpr int64_t kTasksPerThread = 8;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Keeps the larger of the two.
 void grow(HostMemory& memory, int64_t size_bytes) {

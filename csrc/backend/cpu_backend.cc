@@ -9,6 +9,7 @@
 #include "backend/cpu_brand.h"
 #include "backend/host_memory.h"
 #include "backend/load_rows.h"
+#include "base/ceil_div.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
 
@@ -33,10 +34,6 @@ constexpr int64_t kPanelsPerItem = 4;
 
 int64_t plain_row_bytes(int64_t cols) {
   return cols * static_cast<int64_t>(sizeof(float));
-}
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
 }
 
 [[noreturn]] void fail(const char* operation, const std::string& message) {

@@ -4,16 +4,14 @@
 #include <cstring>
 #include <vector>
 
+#include "base/ceil_div.h"
+
 namespace chatglm {
 namespace {
 
 // A thread loads this much before it gives the source back and takes more: about one huge page, so
 // that two threads seldom touch a new one at once, and the peak of memory grows by little.
 constexpr int64_t kChunkBytes = int64_t{2} << 20;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Rows [begin, end) of a part.
 TensorView slice(const TensorView& part, int64_t begin, int64_t end) {

@@ -73,8 +73,7 @@ class AmxLinear {
     const int64_t columns = (args.n + kTileRows - 1) / kTileRows;
     AmxLinear linear(args);
     linear.begin_ = begin;
-    const int64_t last = end;
-    linear.end_ = last < columns ? last : columns;
+    linear.end_ = end < columns ? end : columns;
     if (linear.begin_ >= linear.end_) return;
     // Parts of about the same size, of whole pairs of row tiles.
     const int64_t parts = (args.m + kMostRows - 1) / kMostRows;

@@ -22,7 +22,7 @@ struct PreparedRows {
 template <class V, class Dot, int kParts, bool kCorrected, bool kMinimum>
 struct OpenedPanels {
   using F32 = typename V::F32;
-  static constexpr int kPanels = 2;  // see open()
+  static constexpr int kPanels = 2;
   static constexpr int kBlock = 32;
   static constexpr int kMaxBlocks = 8;  // of a stretch
   static constexpr int kMaxRows = 64;   // of a block of rows
@@ -47,7 +47,7 @@ struct OpenedPanels {
   static constexpr int kChunk = Dot::kVectors < kPartVectors ? Dot::kVectors : kPartVectors;
   static_assert(kPartVectors % kChunk == 0);
 
-  // Tiles of half the rows each.
+  // What whole tiles leave: `count` rows, kRows at most.
   template <int kRows>
   void last_rows(const PreparedRows& inputs, int64_t row, int64_t count, int64_t blocks) {
     if constexpr (kRows > 0) {
