@@ -258,19 +258,10 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
-# A background job is started with the signal ignored.
-INTERRUPTIBLE = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from chatglm_cpp.evaluate.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c(repository: Path, tmp_path: Path) -> None:
     text = write(tmp_path / "long.txt", TEXT.encode() * 2000)
-    command = [sys.executable, "-c", INTERRUPTIBLE, "perplexity"]
+    command = [sys.executable, "-m", "chatglm_cpp.evaluate", "perplexity"]
     command += ["-m", str(demo_file(repository)), "--text", str(text), "--stride", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import _thread
 import itertools
 import json
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -239,15 +238,6 @@ def test_a_dropped_stream_frees_its_place(pipeline: Pipeline) -> None:
     assert pipeline.chat("你好", do_sample=False, max_new_tokens=3).content
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Python's own handler of Ctrl-C: a background job is started with the signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("stream", [False, True])
 def test_ctrl_c_stops_a_generation(pipeline: Pipeline, stream: bool) -> None:
     timer = threading.Timer(0.2, _thread.interrupt_main)
