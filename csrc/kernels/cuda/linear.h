@@ -1,0 +1,34 @@
+// A product with a weight matrix, from plain inputs to outputs: the one interface for products that
+// a CUDA backend calls. Includes no CUDA header.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.h"
+#include "kernels/cuda/prepare_input.h"
+#include "kernels/cuda/stream.h"
+#include "kernels/cuda/weight_layout.h"
+
+namespace chatglm::kernels::cuda {
+
+// What the choice of a kernel depends on.
+struct DeviceTraits {
+  int compute_capability;  // 80, 86, 89, 90, ...
+  int multiprocessors;
+};
+
+struct LinearCall {
+  DeviceWeight weight;  // (n, k)
+  // The inputs, plain, normed or gated: m and k as those of the product; `prepared` is scratch of
+  // prepared_bytes(m, k), 256-byte aligned, of this call until the stream is past it.
+  PrepareArgs input;
+  const float* bias;  // (n) or nullptr
+  float* y;           // (m, n), row stride `y_stride`
+  int64_t y_stride;   // elements, n or more
+  bool accumulate;    // add to what y holds (the residual)
+};
+
+// Enqueues the preparation of the inputs and the product.
+void linear(const LinearCall& call, const DeviceTraits& device, Stream stream);
+
+}  // namespace chatglm::kernels::cuda
