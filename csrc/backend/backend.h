@@ -1,12 +1,14 @@
 // The boundary between the forward pass and a device. A model is written once against this class.
 // All float pointers handed to operations are memory of this backend (allocate()); sizes were
-// checked by the caller. Operations may be asynchronous; download() waits. One thread uses a
-// backend at a time.
+// checked by the caller. Operations may be asynchronous, in the order of their calls; download()
+// waits. One thread uses a backend at a time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -112,6 +114,25 @@ struct LinearInput {
   bool gated = false;
 };
 
+// What the operations of a step are told apart by, beside what stage() was given: two steps of
+// equal shape, each after a stage() of its own, are the same operations on the same memory.
+struct StepShape {
+  const void* owner;        // whose weights and activations: the model, or a part of it
+  std::byte* const* pages;  // PagedKvView::pages
+  int64_t rows;
+  int64_t num_logit_rows;
+  bool is_repeatable = true;  // false: they depend on more than this
+
+  bool operator==(const StepShape&) const = default;
+};
+
+// What a device does at most, measured and not taken from a data sheet.
+struct DeviceCeiling {
+  double copy_bytes_per_second;  // bytes read and bytes written
+  double operations_per_second;  // of matrix products; a multiply-add is two
+  std::string_view operations;   // which: "bf16 tensor cores"
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -119,6 +140,12 @@ class Backend {
   virtual std::string description() const = 0;  // for -v: CPU, ISA, threads
   virtual std::string_view isa() const = 0;     // name of the kernel table
   virtual int num_threads() const = 0;
+
+  // What is left of the memory that allocate() takes from; nothing: it is the host's.
+  virtual std::optional<int64_t> free_memory_bytes() const { return std::nullopt; }
+
+  // Of a device that is not the host: takes about a second and a gibibyte of its memory.
+  virtual std::optional<DeviceCeiling> measure_ceiling() { return std::nullopt; }
 
   // Throws Error{kDevice} naming what was needed. Zero-filled, 64-byte aligned.
   virtual std::unique_ptr<Buffer> allocate(int64_t size_bytes) = 0;
@@ -146,6 +173,10 @@ class Backend {
   // nothing afterwards.
   virtual void reserve(int64_t rows, int64_t cols) = 0;
   virtual StagedBatch stage(const Batch& batch) = 0;
+  // Calls `step`, which calls operations on the batch that was staged last, and nothing else of
+  // this backend: no stage(), reserve(), allocate(), upload() or download(). Where a step of equal
+  // shape ran before, a backend may repeat its operations instead.
+  virtual void run_step(const StepShape& /*shape*/, const std::function<void()>& step) { step(); }
 
   // table: made by load_table. output (rows, table.cols)
   virtual void embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) = 0;

@@ -9,8 +9,8 @@
 #include "backend/cpu_brand.h"
 #include "backend/host_memory.h"
 #include "backend/load_rows.h"
+#include "backend/operation_checks.h"
 #include "base/ceil_div.h"
-#include "base/error.h"
 #include "base/thread_pool.h"
 
 namespace chatglm {
@@ -34,14 +34,6 @@ constexpr int64_t kPanelsPerItem = 4;
 
 int64_t plain_row_bytes(int64_t cols) {
   return cols * static_cast<int64_t>(sizeof(float));
-}
-
-[[noreturn]] void fail(const char* operation, const std::string& message) {
-  throw Error(ErrorKind::kInvalidArgument, message, operation);
-}
-
-std::string shape(int64_t rows, int64_t cols) {
-  return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
 }
 
 class CpuBuffer final : public Buffer {
@@ -167,37 +159,6 @@ class CpuBackend final : public Backend {
   HostMemory scratch_;          // (num_threads, scratch_bytes) of its calls
 };
 
-void check_loadable(const TensorView& view, const char* operation) {
-  const DTypeInfo& type = dtype_info(view.dtype);
-  if (view.rows <= 0 || view.cols <= 0 || view.data == nullptr) {
-    fail(operation,
-         "expected a tensor with data, found one of shape " + shape(view.rows, view.cols));
-  }
-  if (view.cols % type.block_elements != 0) {
-    fail(operation, "expected rows of a multiple of " + std::to_string(type.block_elements) +
-                        " elements (" + std::string(type.name) + "), found shape " +
-                        shape(view.rows, view.cols));
-  }
-}
-
-// Rows of all parts together.
-int64_t check_stackable(std::span<const TensorView> parts) {
-  if (parts.empty()) fail("load_matrix", "expected a matrix, found none");
-  int64_t rows = 0;
-  for (const TensorView& part : parts) {
-    check_loadable(part, "load_matrix");
-    if (part.dtype != parts[0].dtype || part.cols != parts[0].cols) {
-      fail("load_matrix", "expected parts of one type and width, found " +
-                              std::string(dtype_info(parts[0].dtype).name) + " " +
-                              shape(parts[0].rows, parts[0].cols) + " and " +
-                              std::string(dtype_info(part.dtype).name) + " " +
-                              shape(part.rows, part.cols));
-    }
-    rows += part.rows;
-  }
-  return rows;
-}
-
 std::unique_ptr<Weight> CpuBackend::load_matrix(std::span<const TensorView> parts,
                                                 ReleaseHint after_rows, void* context) {
   const int64_t rows = check_stackable(parts), cols = parts[0].cols;
@@ -217,9 +178,7 @@ std::unique_ptr<Weight> CpuBackend::load_table(const TensorView& table, ReleaseH
 }
 
 void CpuBackend::reserve(int64_t rows, int64_t cols) {
-  if (rows < 0 || cols < 0) {
-    fail("reserve", "found a negative size " + shape(rows, cols));
-  }
+  check_reserve(rows, cols);
   int64_t input_bytes = 0, scratch_bytes = 0;
   for (const DTypeInfo& type : all_dtypes()) {
     const int64_t whole_blocks = ceil_div(cols, type.block_elements) * type.block_elements;
@@ -234,17 +193,7 @@ void CpuBackend::reserve(int64_t rows, int64_t cols) {
 }
 
 StagedBatch CpuBackend::stage(const Batch& batch) {
-  const std::size_t rows = batch.token_ids.size();
-  const std::pair<const char*, std::span<const int32_t>> row_arrays[] = {
-      {"position", batch.positions},
-      {"slot", batch.slots},
-      {"number of visible slots", batch.visible},
-      {"sequence", batch.sequence}};
-  for (const auto& [name, values] : row_arrays) {
-    if (values.size() == rows) continue;
-    fail("stage", "expected a " + std::string(name) + " for each of " + std::to_string(rows) +
-                      " tokens, found " + std::to_string(values.size()));
-  }
+  check_batch(batch);
   StagedBatch staged{};
   staged.token_ids = batch.token_ids.data();
   staged.positions = batch.positions.data();
@@ -258,14 +207,9 @@ StagedBatch CpuBackend::stage(const Batch& batch) {
 void CpuBackend::embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) {
   const auto* stored = dynamic_cast<const CpuTable*>(&table);
   if (stored == nullptr) {
-    fail("embed", "the weight was not made by load_table of a CPU backend");
+    fail_operation("embed", "the weight was not made by load_table of a CPU backend");
   }
-  for (int64_t i = 0; i < rows; ++i) {
-    if (row_ids[i] < 0 || row_ids[i] >= table.rows()) {
-      fail("embed", "row " + std::to_string(row_ids[i]) + " is outside of a table of " +
-                        std::to_string(table.rows()) + " rows");
-    }
-  }
+  check_row_ids({row_ids, static_cast<std::size_t>(rows)}, table.rows());
   const kernels::EmbedArgs args{stored->data(), table.dtype(), row_ids, output, rows, table.cols()};
   run(rows, kMoveCost * args.cols,
       [&](int64_t begin, int64_t end) { table_.embed(args, begin, end); });
@@ -288,7 +232,7 @@ const void* CpuBackend::prepare(const kernels::LinearKernel& kernel, const Linea
   const int64_t row_bytes = kernel.input_row_bytes(k, rows);
   if (row_bytes == 0 && input.is_plain()) return input.x;
   if (rows * (row_bytes > 0 ? row_bytes : plain_row_bytes(k)) > prepared_inputs_.size_bytes()) {
-    fail("linear", "no scratch space for inputs of shape " + shape(rows, k) + "; reserve() more");
+    fail_unreserved(rows, k);
   }
   if (row_bytes > 0) {
     const kernels::PrepareArgs args{.x = input.x,
@@ -310,19 +254,15 @@ void CpuBackend::linear(const Weight& weight, const float* bias, const LinearInp
                         int64_t rows, float* y, bool accumulate, int64_t y_stride) {
   const auto* matrix = dynamic_cast<const CpuMatrix*>(&weight);
   if (matrix == nullptr) {
-    fail("linear", "the weight was not made by load_matrix of a CPU backend");
+    fail_operation("linear", "the weight was not made by load_matrix of a CPU backend");
   }
   const kernels::LinearKernel& kernel = matrix->kernel();
   const int64_t k = weight.cols();
-  const int64_t stride = y_stride == 0 ? weight.rows() : y_stride;
-  if (stride < weight.rows()) {
-    fail("linear", "expected rows of at least " + std::to_string(weight.rows()) +
-                       " outputs, found a y_stride of " + std::to_string(stride));
-  }
+  const int64_t stride = checked_stride(weight, y_stride);
 
   const int64_t scratch_bytes = kernel.scratch_bytes(k, rows);
   if (scratch_bytes * threads_.num_threads() > scratch_.size_bytes()) {
-    fail("linear", "no scratch space for a product of " + shape(rows, k) + "; reserve() more");
+    fail_unreserved(rows, k);
   }
   const kernels::LinearArgs args{.packed = matrix->packed(),
                                  .x = prepare(kernel, input, rows, k),
@@ -343,36 +283,15 @@ void CpuBackend::linear(const Weight& weight, const float* bias, const LinearInp
 }
 
 void CpuBackend::rope_table(const kernels::RopeTableArgs& args) {
-  if (args.rotary_dim <= 0 || args.rotary_dim % 2 != 0) {
-    fail("rope_table", "expected an even rotary_dim, found " + std::to_string(args.rotary_dim));
-  }
+  check_rope_table(args);
   run(args.rows, kExpCost * args.rotary_dim,
       [&](int64_t begin, int64_t end) { table_.rope_table(args, begin, end); });
 }
 
 void CpuBackend::rope(const kernels::RopeArgs& args) {
-  if (args.rotary_dim % 2 != 0 || args.rotary_dim > args.head_dim) {
-    fail("rope", "expected an even rotary_dim of at most head_dim " +
-                     std::to_string(args.head_dim) + ", found " + std::to_string(args.rotary_dim));
-  }
-  if (args.pair_span <= 0 || args.pair_span % 2 != 0 || args.rotary_dim % args.pair_span != 0) {
-    fail("rope", "expected pairs within an even divisor of rotary_dim " +
-                     std::to_string(args.rotary_dim) + ", found " + std::to_string(args.pair_span));
-  }
+  check_rope(args);
   run(args.rows, args.heads * args.head_dim,
       [&](int64_t begin, int64_t end) { table_.rope(args, begin, end); });
-}
-
-void check_kv(const kernels::PagedKvView& kv, int64_t layer, const char* operation) {
-  if (layer < 0 || layer >= kv.num_layers) {
-    fail(operation, "layer " + std::to_string(layer) + " is outside of a KV cache of " +
-                        std::to_string(kv.num_layers) + " layers");
-  }
-  if (kv.head_dim % dtype_info(kv.dtype).block_elements != 0) {
-    fail(operation, "head_dim " + std::to_string(kv.head_dim) +
-                        " is not possible in a KV cache of " +
-                        std::string(dtype_info(kv.dtype).name));
-  }
 }
 
 void CpuBackend::kv_store(const kernels::KvStoreArgs& args) {
@@ -382,18 +301,8 @@ void CpuBackend::kv_store(const kernels::KvStoreArgs& args) {
 }
 
 void CpuBackend::paged_attention(const kernels::PagedAttentionArgs& args) {
-  check_kv(args.kv, args.layer, "paged_attention");
-  const int64_t rows = args.rows.rows, kv_heads = args.kv.kv_heads;
-  if (kv_heads <= 0 || args.heads % kv_heads != 0) {
-    fail("paged_attention", "expected a multiple of " + std::to_string(kv_heads) +
-                                " KV heads, found " + std::to_string(args.heads) + " heads");
-  }
-  if (args.kv.head_dim > kernels::kMaxAttentionHeadDim) {
-    fail("paged_attention", "expected a head_dim of at most " +
-                                std::to_string(kernels::kMaxAttentionHeadDim) + ", found " +
-                                std::to_string(args.kv.head_dim));
-  }
-  if (rows == 0) return;
+  check_attention(args);
+  if (args.rows.rows == 0) return;
   attention_.make(args);
   const auto attend = [&](std::span<const kernels::AttentionTask> tasks, auto* kernel) {
     const auto count = static_cast<int64_t>(tasks.size());

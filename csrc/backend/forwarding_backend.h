@@ -1,7 +1,9 @@
 // A backend that hands every operation on to another one: the base of those that change a few.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +22,8 @@ class ForwardingBackend : public Backend {
   std::string_view isa() const override { return inner_->isa(); }
   int num_threads() const override { return inner_->num_threads(); }
 
+  std::optional<int64_t> free_memory_bytes() const override { return inner_->free_memory_bytes(); }
+  std::optional<DeviceCeiling> measure_ceiling() override { return inner_->measure_ceiling(); }
   std::unique_ptr<Buffer> allocate(int64_t size_bytes) override {
     return inner_->allocate(size_bytes);
   }
@@ -40,6 +44,9 @@ class ForwardingBackend : public Backend {
   }
   void reserve(int64_t rows, int64_t cols) override { inner_->reserve(rows, cols); }
   StagedBatch stage(const Batch& batch) override { return inner_->stage(batch); }
+  void run_step(const StepShape& shape, const std::function<void()>& step) override {
+    inner_->run_step(shape, step);
+  }
 
   void embed(const Weight& table, const int32_t* row_ids, int64_t rows, float* output) override {
     inner_->embed(table, row_ids, rows, output);

@@ -28,6 +28,10 @@ class RecordingBackend final : public ForwardingBackend {
   using ForwardingBackend::load_matrix;
   std::unique_ptr<Weight> load_matrix(std::span<const TensorView> parts, ReleaseHint after_rows,
                                       void* context) override;
+  // Never repeated: every product downloads its inputs.
+  void run_step(const StepShape& shape, const std::function<void()>& step) override {
+    Backend::run_step(shape, step);
+  }
   void linear(const Weight& weight, const float* bias, const LinearInput& input, int64_t rows,
               float* y, bool accumulate, int64_t y_stride) override;
 

@@ -8,10 +8,10 @@
 
 namespace chatglm {
 
-// What `num_threads` threads can do at most.
+// What `num_threads` threads, or the device that they serve, can do at most.
 struct Ceiling {
   int num_threads = 0;
-  double read_bytes_per_second = 0.0;
+  double bytes_per_second = 0.0;  // read by threads, copied by a device
   double operations_per_second = 0.0;
 };
 

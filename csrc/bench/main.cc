@@ -74,6 +74,8 @@ class ModelCommand {
     parser.text({"--synthetic"}, "SHAPE", "make weights of a shape in memory: " + shapes,
                 options_.synthetic);
     parser.choice({"--dtype"}, dtype_names(), "type of the synthetic weights", dtype_);
+    parser.text({"--device"}, "NAME", "auto (a GPU, else the CPU), cpu, cuda, cuda:1 ...",
+                options_.device);
     parser.integer({"-p", "--prompt_tokens"}, "tokens of the prefill test, 0: none",
                    measure.prompt_tokens, 0, kMost);
     parser.integer({"-n", "--decode_tokens"}, "tokens of the decode test, 0: none",

@@ -204,11 +204,12 @@ void check_positions(const ModelConfig& config, const MeasureOptions& options) {
 }
 
 // Pages are touched one by one: without this the system would kill the program in the middle.
-void check_memory(const ModelConfig& config, DType kv_dtype, int64_t sequences, int64_t positions) {
+void check_memory(const ModelConfig& config, const Backend& backend, DType kv_dtype,
+                  int64_t sequences, int64_t positions) {
   const KvShape shape{config.num_layers, config.num_kv_heads, config.head_dim, kv_dtype};
   const int64_t pages = (positions + PagedKv::kPageTokens - 1) / PagedKv::kPageTokens;
   const int64_t needed = sequences * pages * PagedKv::page_bytes(shape);
-  const int64_t available = available_memory_bytes();
+  const int64_t available = available_memory_bytes(backend);
   if (needed <= available) return;
   const auto mebibytes = [](int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
   throw Error(ErrorKind::kDevice, "the " + std::string(dtype_info(kv_dtype).name) + " caches of " +
@@ -239,7 +240,7 @@ std::vector<Measurement> measure(Model& model, Backend& backend, const MeasureOp
     for (const int64_t depth : options.depths) {
       const Measurement common{
           .depth = depth, .kv_dtype = kv_dtype, .num_threads = backend.num_threads()};
-      check_memory(config, kv_dtype, most, depth + positions(options));
+      check_memory(config, backend, kv_dtype, most, depth + positions(options));
       Sequences sequences(model, backend, kv_dtype, most, depth + positions(options),
                           options.batch_rows, most_logits);
       sequences.fill(depth);

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "backend/registry.h"
 #include "bench/machine.h"
@@ -36,15 +37,30 @@ DType weights_dtype(const ModelBenchOptions& options) {
   return tensor != nullptr ? tensor->dtype : DType::kF32;
 }
 
+// Adds what the backend can do at most.
+void add_ceiling(const ModelBenchOptions& options, Backend& backend, ModelReport& report) {
+  const int num_threads = backend.num_threads();
+  if (const std::optional<DeviceCeiling> ceiling = backend.measure_ceiling()) {
+    report.bandwidth_name = "copy";
+    report.peak_name = ceiling->operations;
+    report.ceilings.push_back(
+        {num_threads, ceiling->copy_bytes_per_second, ceiling->operations_per_second});
+    return;
+  }
+  const kernels::KernelTable& table = kernels::select_kernel_table();
+  const ProductPeak peak = product_peak(table, weights_dtype(options), options.measure.batch_rows);
+  report.bandwidth_name = "read";
+  report.peak_name = peak.name;
+  report.ceilings.push_back(
+      {num_threads, measure_read_bandwidth(num_threads), measure_peak(num_threads, peak.loop)});
+}
+
 }  // namespace
 
 ModelReport run_model_bench(const ModelBenchOptions& options) {
-  const kernels::KernelTable& table = kernels::select_kernel_table();
-  const ProductPeak peak = product_peak(table, weights_dtype(options), options.measure.batch_rows);
   ModelReport report;
-  report.peak_name = peak.name;
   for (const int64_t threads : options.threads) {
-    const auto backend = create_backend("cpu", {.num_threads = static_cast<int>(threads)});
+    const auto backend = create_backend(options.device, {.num_threads = static_cast<int>(threads)});
     const bool is_first = report.ceilings.empty();
     const auto start = std::chrono::steady_clock::now();
     const LoadedModel loaded = load(options, *backend);
@@ -52,16 +68,14 @@ ModelReport run_model_bench(const ModelBenchOptions& options) {
       report.load_seconds =
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       report.machine = backend->description();
+      report.device = backend->device();
       report.isa = backend->isa();
       report.model = loaded.name;
     }
     const std::vector<Measurement> rows = measure(*loaded.model, *backend, options.measure);
     report.rows.insert(report.rows.end(), rows.begin(), rows.end());
     if (is_first) report.peak_rss_bytes = peak_rss_bytes();  // before the ceiling's own gigabyte
-    const int num_threads = backend->num_threads();
-    report.ceilings.push_back({.num_threads = num_threads,
-                               .read_bytes_per_second = measure_read_bandwidth(num_threads),
-                               .operations_per_second = measure_peak(num_threads, peak.loop)});
+    add_ceiling(options, *backend, report);
   }
   return report;
 }

@@ -26,7 +26,7 @@ Load machine_load(const ModelReport& report, const Measurement& row) {
                    [&](const Ceiling& c) { return c.num_threads == row.num_threads; });
   const double rate = summarize(row.tokens_per_second).median;
   const double per_second = rate * (row.is_decode ? row.bytes_per_token : row.flops_per_token);
-  return {per_second, share(per_second, row.is_decode ? ceiling->read_bytes_per_second
+  return {per_second, share(per_second, row.is_decode ? ceiling->bytes_per_second
                                                       : ceiling->operations_per_second)};
 }
 
@@ -61,10 +61,15 @@ std::string json_string(std::string_view text) {
 void write_markdown(std::ostream& out, const ModelReport& report) {
   out << report.model << "\n\n" << report.machine << "\n";
   for (const Ceiling& ceiling : report.ceilings) {
-    out << "measured here with " << ceiling.num_threads
-        << (ceiling.num_threads == 1 ? " thread" : " threads") << ": read bandwidth "
-        << fixed(ceiling.read_bytes_per_second * 1e-9, 1) << " GB/s, " << report.peak_name
-        << " peak " << fixed(ceiling.operations_per_second * 1e-12, 3) << " TOP/s\n";
+    out << "measured here ";
+    if (report.device == "cpu") {
+      out << "with " << ceiling.num_threads << (ceiling.num_threads == 1 ? " thread" : " threads");
+    } else {
+      out << "on " << report.device;
+    }
+    out << ": " << report.bandwidth_name << " bandwidth "
+        << fixed(ceiling.bytes_per_second * 1e-9, 1) << " GB/s, " << report.peak_name << " peak "
+        << fixed(ceiling.operations_per_second * 1e-12, 3) << " TOP/s\n";
   }
   out << "load " << fixed(report.load_seconds, 2) << " s, peak RSS "
       << gibibytes(report.peak_rss_bytes) << "\n\n"
@@ -90,14 +95,15 @@ void write_markdown(std::ostream& out, const ModelReport& report) {
 void write_json(std::ostream& out, const ModelReport& report) {
   out << "{\n  \"model\": " << json_string(report.model)
       << ",\n  \"machine\": " << json_string(report.machine)
+      << ",\n  \"device\": " << json_string(report.device)
       << ",\n  \"isa\": " << json_string(report.isa)
       << ",\n  \"load_seconds\": " << fixed(report.load_seconds, 4)
       << ",\n  \"peak_rss_bytes\": " << report.peak_rss_bytes
       << ",\n  \"peak\": " << json_string(report.peak_name) << ",\n  \"ceilings\": [";
   const char* separator = "";
   for (const Ceiling& ceiling : report.ceilings) {
-    out << separator << "\n    {\"threads\": " << ceiling.num_threads
-        << ", \"read_bytes_per_second\": " << fixed(ceiling.read_bytes_per_second, 0)
+    out << separator << "\n    {\"threads\": " << ceiling.num_threads << ", \""
+        << report.bandwidth_name << "_bytes_per_second\": " << fixed(ceiling.bytes_per_second, 0)
         << ", \"operations_per_second\": " << fixed(ceiling.operations_per_second, 0) << "}";
     separator = ",";
   }
@@ -135,7 +141,7 @@ void write_markdown(std::ostream& out, const KernelReport& report) {
     out << "| " << row.kernel << " | " << row.type << " | " << row.isa << " | "
         << row.ceiling.num_threads << " | " << fixed(seconds * 1e6, 1) << " µs | "
         << fixed(bytes * 1e-9, 1) << " | "
-        << fixed(100.0 * share(bytes, row.ceiling.read_bytes_per_second), 0) << " % | "
+        << fixed(100.0 * share(bytes, row.ceiling.bytes_per_second), 0) << " % | "
         << fixed(operations * 1e-9, 1) << " | "
         << fixed(100.0 * share(operations, row.ceiling.operations_per_second), 0) << " % |\n";
   }
@@ -153,7 +159,7 @@ void write_json(std::ostream& out, const KernelReport& report) {
         << ", \"min\": " << fixed(seconds.min, 9) << ", \"max\": " << fixed(seconds.max, 9)
         << ", \"repetitions\": " << row.seconds.size() << "}, \"bytes\": " << fixed(row.bytes, 0)
         << ", \"operations\": " << fixed(row.operations, 0)
-        << ", \"read_bytes_per_second\": " << fixed(row.ceiling.read_bytes_per_second, 0)
+        << ", \"read_bytes_per_second\": " << fixed(row.ceiling.bytes_per_second, 0)
         << ", \"operations_per_second\": " << fixed(row.ceiling.operations_per_second, 0) << "}";
     separator = ",";
   }

@@ -153,15 +153,14 @@ int32_t DraftModel::likeliest(std::span<const float> logits) const {
 }
 
 KvBudgets divide_kv_budget(const ModelConfig& model, const ModelConfig& draft, DType kv_dtype,
-                           int64_t total_bytes) {
+                           int64_t total_bytes, const Backend& backend) {
   const int64_t model_page = PagedKv::page_bytes(kv_shape(model, kv_dtype));
   const int64_t draft_page = PagedKv::page_bytes(kv_shape(draft, kv_dtype));
   const int64_t both = model_page + draft_page;
   if (total_bytes == 0) {
     total_bytes = default_kv_budget_bytes(
         both, PagedKv::kPageTokens,
-        std::max(model.prefix_length, draft.prefix_length) + model.max_length,
-        available_memory_bytes());
+        std::max(model.prefix_length, draft.prefix_length) + model.max_length, backend);
   }
   const int64_t pages = total_bytes / both;
   if (pages < 1) {

@@ -67,9 +67,9 @@ struct KvBudgets {
   int64_t model_bytes = 0;
   int64_t draft_bytes = 0;
 };
-// total_bytes 0: chosen as for one model. Throws Error{kInvalidArgument} where it is below one page
-// of each, or the type of the cache does not fit the draft model.
+// total_bytes 0: default_kv_budget_bytes() of the backend. Throws Error{kInvalidArgument} where it
+// is below one page of each, or the type of the cache does not fit the draft model.
 KvBudgets divide_kv_budget(const ModelConfig& model, const ModelConfig& draft, DType kv_dtype,
-                           int64_t total_bytes);
+                           int64_t total_bytes, const Backend& backend);
 
 }  // namespace chatglm

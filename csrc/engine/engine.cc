@@ -42,11 +42,12 @@ KvShape kv_shape(const ModelConfig& config, DType dtype) {
   return {config.num_layers, config.num_kv_heads, config.head_dim, dtype};
 }
 
-int64_t kv_budget_bytes(const ModelConfig& config, const EngineOptions& options) {
+int64_t kv_budget_bytes(const ModelConfig& config, const EngineOptions& options,
+                        const Backend& backend) {
   if (options.kv_budget_bytes > 0) return options.kv_budget_bytes;
   return default_kv_budget_bytes(PagedKv::page_bytes(kv_shape(config, options.kv_dtype)),
                                  PagedKv::kPageTokens, config.prefix_length + config.max_length,
-                                 available_memory_bytes());
+                                 backend);
 }
 
 }  // namespace
@@ -57,7 +58,7 @@ struct Engine::Impl {
       : model(model_),
         config(model_.config()),
         num_adapters(model_.num_adapters()),
-        kv(backend, kv_shape(config, options.kv_dtype), kv_budget_bytes(config, options)),
+        kv(backend, kv_shape(config, options.kv_dtype), kv_budget_bytes(config, options, backend)),
         cache_tokens(kv.max_pages() * PagedKv::kPageTokens - config.prefix_length),
         allocator(kv.max_pages(), PagedKv::kPageTokens),
         prefix(make_cache_prefix(config.prefix_length, config.first_position, allocator, kv,

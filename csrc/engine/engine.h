@@ -19,7 +19,7 @@ struct EngineOptions {
   // Rows of one step; longer prompts are computed in chunks, as far as the model allows.
   int64_t max_batch_rows = 512;
   int64_t max_sequences = 64;   // running at once (never more than max_batch_rows); more wait
-  int64_t kv_budget_bytes = 0;  // 0: room for max_length positions, at most half of the free memory
+  int64_t kv_budget_bytes = 0;  // 0: default_kv_budget_bytes() of the backend
   DType kv_dtype = DType::kF16;
   bool prefix_reuse = true;
   // Guesses of each sequence in a step, with a drafter. 0: as many as pay here, from what steps

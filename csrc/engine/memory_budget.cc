@@ -112,6 +112,11 @@ int64_t available_memory_bytes() {
 #endif
 }
 
+int64_t available_memory_bytes(const Backend& backend) {
+  const std::optional<int64_t> of_device = backend.free_memory_bytes();
+  return of_device ? *of_device : available_memory_bytes();
+}
+
 int64_t default_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t max_length,
                                 int64_t available_bytes) {
   auto bytes_for = [=](int64_t tokens) {
@@ -120,6 +125,20 @@ int64_t default_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t
   const int64_t wanted = std::max(bytes_for(max_length), kSmallModelBytes);
   const int64_t least = bytes_for(std::min(max_length, kReasonableTokens));
   return std::max(least, std::min(wanted, available_bytes / 2));
+}
+
+int64_t device_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t max_length,
+                               int64_t free_bytes) {
+  return std::max(default_kv_budget_bytes(page_bytes, page_tokens, max_length, free_bytes),
+                  free_bytes / 4 * 3);
+}
+
+int64_t default_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t max_length,
+                                const Backend& backend) {
+  const std::optional<int64_t> free_bytes = backend.free_memory_bytes();
+  return free_bytes ? device_kv_budget_bytes(page_bytes, page_tokens, max_length, *free_bytes)
+                    : default_kv_budget_bytes(page_bytes, page_tokens, max_length,
+                                              available_memory_bytes());
 }
 
 }  // namespace chatglm

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -133,15 +134,28 @@ class ChatGlm6b final : public Model {
   void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) override {
     const StagedBatch staged = backend_.stage(batch);
     adapters_.begin(batch);
-    backend_.embed(*embedding_, staged.token_ids, batch.rows(), work_.hidden->as<float>());
-    adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids,
-                              work_.hidden->as<float>(), config_.hidden_size);
-    prepare_rotation(batch);
-    for (std::size_t index = 0; index < layers_.size(); ++index) {
-      attention(layers_[index], static_cast<int64_t>(index), staged.rows, kv);
-      feed_forward(layers_[index], batch.rows());
-    }
-    if (staged.num_logit_rows > 0) write_logits(staged, logits);
+    upload_positions(batch);
+    const auto step = [&] {
+      backend_.embed(*embedding_, staged.token_ids, staged.rows.rows, work_.hidden->as<float>());
+      adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids,
+                                work_.hidden->as<float>(), config_.hidden_size);
+      prepare_rotation(staged.rows.rows);
+      for (std::size_t index = 0; index < layers_.size(); ++index) {
+        attention(layers_[index], static_cast<int64_t>(index), staged.rows, kv);
+        feed_forward(layers_[index], staged.rows.rows);
+      }
+      if (staged.num_logit_rows > 0) compute_logits(staged);
+    };
+    backend_.run_step({.owner = this,
+                       .pages = kv.pages,
+                       .rows = batch.rows(),
+                       .num_logit_rows = staged.num_logit_rows,
+                       .is_repeatable = adapters_.row_runs().empty()},
+                      std::cref(step));
+    if (staged.num_logit_rows == 0) return;
+    backend_.download(
+        logits, work_.logits->data(),
+        staged.num_logit_rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
   }
 
  private:
@@ -191,8 +205,7 @@ class ChatGlm6b final : public Model {
     return targets;
   }
 
-  // Both tables at once: two rows of angles for each row of the batch.
-  void prepare_rotation(const Batch& batch) {
+  void upload_positions(const Batch& batch) {
     host_positions_.clear();
     for (std::size_t row = 0; row < batch.positions.size(); ++row) {
       const PromptLayout& layout = batch.layouts[static_cast<std::size_t>(batch.sequence[row])];
@@ -203,10 +216,14 @@ class ChatGlm6b final : public Model {
     }
     backend_.upload(work_.positions->data(), host_positions_.data(),
                     static_cast<int64_t>(host_positions_.size() * sizeof(int32_t)));
+  }
+
+  // Both tables at once: two rows of angles for each row of the batch.
+  void prepare_rotation(int64_t rows) {
     backend_.rope_table({.positions = work_.positions->as<int32_t>(),
                          .frequencies = frequencies_->as<float>(),
                          .cos_sin = work_.cos_sin->as<float>(),
-                         .rows = 2 * batch.rows(),
+                         .rows = 2 * rows,
                          .rotary_dim = config_.rotary_dim,
                          .position_scale = config_.rope_position_scale,
                          .magnitude = config_.rope_magnitude});
@@ -277,7 +294,7 @@ class ChatGlm6b final : public Model {
     adapters_.project(layer.down, ffn, rows, hidden, /*accumulate=*/true);
   }
 
-  void write_logits(const StagedBatch& staged, float* logits) {
+  void compute_logits(const StagedBatch& staged) {
     const int64_t rows = staged.num_logit_rows;
     float* const normed = work_.normed->as<float>();
     backend_.gather_rows(work_.hidden->as<float>(), config_.hidden_size, staged.logit_rows, rows,
@@ -286,8 +303,6 @@ class ChatGlm6b final : public Model {
     backend_.linear(*lm_head_, nullptr, normed, rows, work_.logits->as<float>());
     adapters_.apply(lm_head_.get(), adapters_.logit_runs(), normed, work_.logits->as<float>(),
                     config_.vocab_size);
-    backend_.download(logits, work_.logits->data(),
-                      rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
   }
 
   ModelConfig config_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -99,15 +100,28 @@ class Glm final : public Model {
   void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) override {
     const StagedBatch staged = backend_.stage(batch);
     adapters_.begin(batch);
-    backend_.embed(*embedding_, staged.token_ids, batch.rows(), work_.hidden->as<float>());
-    adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids,
-                              work_.hidden->as<float>(), config_.hidden_size);
-    prepare_rotation(batch, staged);
-    for (std::size_t index = 0; index < layers_.size(); ++index) {
-      attention(layers_[index], static_cast<int64_t>(index), staged.rows, kv);
-      feed_forward(layers_[index], batch.rows());
-    }
-    if (staged.num_logit_rows > 0) write_logits(staged, logits);
+    upload_query_scale(batch);
+    const auto step = [&] {
+      backend_.embed(*embedding_, staged.token_ids, staged.rows.rows, work_.hidden->as<float>());
+      adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids,
+                                work_.hidden->as<float>(), config_.hidden_size);
+      prepare_rotation(staged);
+      for (std::size_t index = 0; index < layers_.size(); ++index) {
+        attention(layers_[index], static_cast<int64_t>(index), staged.rows, kv);
+        feed_forward(layers_[index], staged.rows.rows);
+      }
+      if (staged.num_logit_rows > 0) compute_logits(staged);
+    };
+    backend_.run_step({.owner = this,
+                       .pages = kv.pages,
+                       .rows = batch.rows(),
+                       .num_logit_rows = staged.num_logit_rows,
+                       .is_repeatable = adapters_.row_runs().empty()},
+                      std::cref(step));
+    if (staged.num_logit_rows == 0) return;
+    backend_.download(
+        logits, work_.logits->data(),
+        staged.num_logit_rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
   }
 
  private:
@@ -205,14 +219,17 @@ class Glm final : public Model {
     return targets;
   }
 
-  void prepare_rotation(const Batch& batch, const StagedBatch& staged) {
+  void prepare_rotation(const StagedBatch& staged) {
     backend_.rope_table({.positions = staged.positions,
                          .frequencies = frequencies_->as<float>(),
                          .cos_sin = work_.cos_sin->as<float>(),
-                         .rows = batch.rows(),
+                         .rows = staged.rows.rows,
                          .rotary_dim = config_.rotary_dim,
                          .position_scale = config_.rope_position_scale,
                          .magnitude = config_.rope_magnitude});
+  }
+
+  void upload_query_scale(const Batch& batch) {
     if (!config_.logn_attention) return;
     host_query_scale_.clear();
     for (const int32_t position : batch.positions) {
@@ -294,7 +311,7 @@ class Glm final : public Model {
                        .accumulate = true});
   }
 
-  void write_logits(const StagedBatch& staged, float* logits) {
+  void compute_logits(const StagedBatch& staged) {
     const int64_t rows = staged.num_logit_rows;
     float* const last = work_.normed->as<float>();
     backend_.gather_rows(work_.hidden->as<float>(), config_.hidden_size, staged.logit_rows, rows,
@@ -304,8 +321,6 @@ class Glm final : public Model {
     backend_.linear(*lm_head_, nullptr, last, rows, work_.logits->as<float>());
     adapters_.apply(lm_head_.get(), adapters_.logit_runs(), last, work_.logits->as<float>(),
                     config_.vocab_size);
-    backend_.download(logits, work_.logits->data(),
-                      rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
   }
 
   ModelConfig config_;

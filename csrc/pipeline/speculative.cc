@@ -79,10 +79,11 @@ std::unique_ptr<Drafter> DraftPart::load(const ModelConfig& config, Backend& bac
                   "it as a whole");
     }
     draft.max_length = std::min(draft.max_length, config.max_length);
-    const KvBudgets budgets =
-        divide_kv_budget(config, draft, engine_options.kv_dtype, engine_options.kv_budget_bytes);
     GgufTensorSource source(file_);
     model_ = load_model(draft, source, backend, progress);
+    // Of what is free beside the weights.
+    const KvBudgets budgets = divide_kv_budget(config, draft, engine_options.kv_dtype,
+                                               engine_options.kv_budget_bytes, backend);
     DraftModelOptions options{.max_batch_rows = engine_options.max_batch_rows,
                               .max_sequences = engine_options.max_sequences,
                               .kv_budget_bytes = budgets.draft_bytes,

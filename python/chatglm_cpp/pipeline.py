@@ -49,14 +49,18 @@ class Pipeline:
         The most tokens of one conversation, prompt and answer; at most (and by default) what the
         model can hold.
     device
-        Where to compute; ``"auto"`` takes the best there is.
+        Where to compute: ``"cpu"``, ``"cuda"`` (the first NVIDIA GPU), ``"cuda:1"`` (the second),
+        ...; ``"auto"`` takes the first GPU where the package was built with CUDA and there is one,
+        else the CPU.
     num_threads
-        Threads; by default one for each performance core.
+        Threads of the CPU; by default one for each performance core. With a GPU they bring the
+        weights there.
     kv_dtype
         Storage type of the context: ``"f32"``, ``"f16"`` or ``"q8_0"``.
     kv_cache_bytes
         The most memory for the context; by default what `max_length` needs, and at most half of the
-        free memory. It is taken as it comes into use.
+        free memory, on a GPU three quarters of what the weights left free. It is taken as it comes
+        into use.
     hub
         Of a name: ``"huggingface"``, ``"modelscope"`` or ``"auto"``, which is what the environment
         variable ``CHATGLM_CPP_HUB`` says, else the first of them whose library is installed.

@@ -373,6 +373,7 @@ def test_an_unknown_option(pipeline: Pipeline) -> None:
     "options",
     [
         {"device": "abacus"},
+        {"device": "cuda:x"},
         {"num_threads": 0},
         {"num_threads": -1},
         {"num_threads": 100_000},
@@ -388,6 +389,11 @@ def test_an_unknown_option(pipeline: Pipeline) -> None:
 def test_a_pipeline_option_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(chatglm_cpp.InvalidArgumentError):
         Pipeline(**options)
+
+
+def test_a_device_that_is_not_here() -> None:
+    with pytest.raises(chatglm_cpp.DeviceError, match="cuda:1000000"):
+        Pipeline(device="cuda:1000000")
 
 
 def test_half_a_character(pipeline: Pipeline) -> None:

@@ -34,15 +34,35 @@ TEST(BackendRegistry, DescribesItself) {
 }
 
 TEST(BackendRegistry, AnUnknownDeviceIsNamedWithTheKnownOnes) {
-  for (const char* name : {"", "tpu", "CPU"}) {
+  for (const char* name : {"", "tpu", "CPU", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda: 1",
+                           "cuda:1x", "cuda:99999999999", "cuda1", "auto:1"}) {
     try {
       create_backend(name, {});
       ADD_FAILURE() << "created '" << name << "'";
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kInvalidArgument);
       EXPECT_NE(error.message().find("'" + std::string(name) + "'"), std::string::npos);
-      EXPECT_NE(error.message().find("auto, cpu"), std::string::npos) << error.what();
+      EXPECT_NE(error.message().find("auto, cuda, cuda:N, cpu"), std::string::npos) << error.what();
     }
+  }
+}
+
+TEST(BackendRegistry, ADeviceThatIsNotHereSaysWhy) {
+  for (const BackendEntry& entry : all_backends()) {
+    const std::string name(entry.device);
+    const std::string last = name + ":1000000";
+    if (!entry.is_numbered) continue;
+    EXPECT_FALSE(entry.available(1'000'000)) << name;
+    try {
+      create_backend(last, {});
+      ADD_FAILURE() << "created " << last;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kDevice);
+      EXPECT_EQ(error.where(), "device '" + last + "'");
+      EXPECT_EQ(error.message(), entry.why_unavailable(1'000'000));
+    }
+    if (entry.available()) continue;
+    EXPECT_NE(create_backend("auto", {1})->device(), name);
   }
 }
 

@@ -164,15 +164,17 @@ TEST(DraftModel, ADifferentModelIsWrongAndHarmless) {
 
 TEST(KvBudget, IsDividedSoThatBothHoldAsMuch) {
   const FakeModel model(1024);
+  const FakeBackend backend;
   ModelConfig draft = model.config();
   draft.num_layers = 1;
   const int64_t page = FakeModel::page_bytes();
-  const KvBudgets budgets = divide_kv_budget(model.config(), draft, DType::kF16, 31 * page);
+  const KvBudgets budgets =
+      divide_kv_budget(model.config(), draft, DType::kF16, 31 * page, backend);
   EXPECT_EQ(budgets.model_bytes, 20 * page);
   EXPECT_EQ(budgets.draft_bytes, 10 * page);
-  EXPECT_THROW(divide_kv_budget(model.config(), draft, DType::kF16, page), Error);
-  EXPECT_THROW(divide_kv_budget(model.config(), draft, DType::kQ8_0, 100 * page), Error);
-  const KvBudgets automatic = divide_kv_budget(model.config(), draft, DType::kF16, 0);
+  EXPECT_THROW(divide_kv_budget(model.config(), draft, DType::kF16, page, backend), Error);
+  EXPECT_THROW(divide_kv_budget(model.config(), draft, DType::kQ8_0, 100 * page, backend), Error);
+  const KvBudgets automatic = divide_kv_budget(model.config(), draft, DType::kF16, 0, backend);
   EXPECT_GE(automatic.draft_bytes, 1024 / 16 * page / 2);
 }
 

@@ -5,6 +5,8 @@
 
 #include <limits>
 
+#include "support/fake_backend.h"
+
 namespace chatglm {
 namespace {
 
@@ -27,6 +29,21 @@ TEST(MemoryBudget, ButNeverTooSmallForAConversation) {
 
 TEST(MemoryBudget, SmallModelsGetRoomForSeveralSequences) {
   EXPECT_EQ(default_kv_budget_bytes(1024, 16, 1024, 4 * kGiB), 64 * kMiB);
+}
+
+TEST(MemoryBudget, OfADeviceItIsMostOfWhatIsFree) {
+  EXPECT_EQ(device_kv_budget_bytes(kMiB, 16, 8192, 64 * kGiB), 48 * kGiB);
+  EXPECT_EQ(device_kv_budget_bytes(kMiB, 16, 131072, 4 * kGiB), 3 * kGiB);
+  EXPECT_EQ(device_kv_budget_bytes(kMiB, 16, 131072, 0), 128 * kMiB);
+}
+
+TEST(MemoryBudget, ComesFromTheBackendsMemory) {
+  testing_support::FakeBackend backend;
+  EXPECT_EQ(available_memory_bytes(backend) >> 50, 0) << "the host's";
+  EXPECT_EQ(default_kv_budget_bytes(1024, 16, 1024, backend), 64 * kMiB);
+  backend.set_own_memory_free(40 * kGiB);
+  EXPECT_EQ(available_memory_bytes(backend), 40 * kGiB);
+  EXPECT_EQ(default_kv_budget_bytes(1024, 16, 1024, backend), 30 * kGiB);
 }
 
 TEST(MemoryBudget, DoesNotOverflow) {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -20,11 +21,14 @@ class FakeBackend final : public Backend {
 
   int64_t allocated_bytes() const { return allocated_bytes_; }
   void set_memory_left(int64_t bytes) { memory_left_bytes_ = bytes; }
+  // As of a device that does not share the host's.
+  void set_own_memory_free(int64_t bytes) { own_memory_free_bytes_ = bytes; }
 
   std::string_view device() const override { return "fake"; }
   std::string description() const override { return "fake"; }
   std::string_view isa() const override { return "fake"; }
   int num_threads() const override { return 1; }
+  std::optional<int64_t> free_memory_bytes() const override { return own_memory_free_bytes_; }
   std::unique_ptr<Buffer> allocate(int64_t size_bytes) override {
     if (size_bytes > memory_left_bytes_) throw Error(ErrorKind::kDevice, "out of fake memory");
     memory_left_bytes_ -= size_bytes;
@@ -76,6 +80,7 @@ class FakeBackend final : public Backend {
 
   int64_t memory_left_bytes_;
   int64_t allocated_bytes_ = 0;
+  std::optional<int64_t> own_memory_free_bytes_;
 };
 
 }  // namespace chatglm::testing_support
