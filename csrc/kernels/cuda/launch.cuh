@@ -1,0 +1,33 @@
+// launch(): the one way to start a kernel. Errors are left for cudaGetLastError, which the caller
+// of the host functions asks. Tests shadow this file with one that runs blocks as loops.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+
+#include "kernels/cuda/stream.h"
+
+namespace chatglm::kernels::cuda {
+
+// Every kernel may have this much shared memory, more is asked for first.
+inline constexpr std::size_t kPlainSharedBytes = 48 * 1024;
+
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes,
+            Stream stream, Arguments&&... arguments) {
+  if (shared_bytes > kPlainSharedBytes &&
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(shared_bytes)) != cudaSuccess) {
+    return;
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  // Its result is also what cudaGetLastError returns.
+  static_cast<void>(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
+}
+
+}  // namespace chatglm::kernels::cuda

@@ -1,0 +1,39 @@
+// What tests set and ask of the emulated machine.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace cuda_emulation {
+
+struct DeviceSpec {
+  std::size_t memory_bytes = std::size_t{256} << 20;
+  int multiprocessors = 4;
+  int major = 9;
+  int minor = 0;
+};
+
+// Replaces the devices (one DeviceSpec{} at the start). Nothing may be allocated then.
+void set_devices(std::vector<DeviceSpec> devices);
+
+// What was made and not given back, over all devices.
+struct Counts {
+  std::size_t device_allocations = 0;
+  std::size_t device_bytes = 0;
+  std::size_t host_allocations = 0;
+  std::size_t streams = 0;
+  std::size_t events = 0;
+  std::size_t graphs = 0;  // cudaGraph_t and cudaGraphExec_t
+  bool operator==(const Counts&) const = default;
+};
+Counts live_counts();
+
+// What kernels did that no kernel may do, since the last call. After it the devices work again.
+std::vector<std::string> take_reports();
+
+// How many kernels ran and graphs were launched since the process began.
+std::size_t kernels_run();
+std::size_t graphs_launched();
+
+}  // namespace cuda_emulation

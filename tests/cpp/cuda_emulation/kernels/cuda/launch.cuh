@@ -1,0 +1,32 @@
+// launch() of the emulation: see csrc/kernels/cuda/launch.cuh.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <functional>
+#include <tuple>
+
+#include "emulation/launch_queue.h"
+#include "kernels/cuda/stream.h"
+
+namespace chatglm::kernels::cuda {
+
+inline constexpr std::size_t kPlainSharedBytes = 48 * 1024;
+
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes,
+            Stream stream, Arguments&&... arguments) {
+  const void* address = reinterpret_cast<const void*>(kernel);
+  if (shared_bytes > kPlainSharedBytes &&
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(shared_bytes)) != cudaSuccess) {
+    return;
+  }
+  // Every thread has parameters of its own.
+  const std::tuple<Parameters...> parameters(static_cast<Parameters>(arguments)...);
+  cuda_emulation::enqueue_kernel(address, grid, threads, shared_bytes, stream,
+                                 [kernel, parameters] { std::apply(kernel, parameters); });
+}
+
+}  // namespace chatglm::kernels::cuda
