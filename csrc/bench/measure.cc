@@ -134,7 +134,7 @@ class Sequences {
             .logit_rows = logit_rows_};
   }
 
-  void step() { model_.forward(batch(), kv_.view(), logits_.data()); }
+  void step() { model_.forward(batch(), kv_.views(), logits_.data()); }
 
   Model& model_;
   Backend& backend_;

@@ -28,7 +28,7 @@ CachePrefix make_cache_prefix(int64_t length, int64_t first_position, BlockAlloc
     prefix.pages.push_back(allocator.allocate());
   }
   kv.grow(allocator.high_water());
-  write(kv.view(), prefix.pages);
+  write(kv.views(), prefix.pages);
   if (length % page_tokens != 0) {
     prefix.tail = kv.read_page(prefix.pages.back());
     allocator.release({&prefix.pages.back(), 1});

@@ -23,7 +23,7 @@ struct CachePrefix {
 
 // Writes the prefix into its pages, given in order.
 using PrefixWriter =
-    std::function<void(const kernels::PagedKvView& kv, std::span<const PageId> pages)>;
+    std::function<void(std::span<const kernels::PagedKvView> kv, std::span<const PageId> pages)>;
 
 // Takes pages for a prefix of `length` and has it written. Throws Error{kInvalidArgument} where the
 // cache has no room for it and a token, or nobody writes it.

@@ -25,11 +25,11 @@ KvShape kv_shape(const ModelConfig& config, DType dtype) {
 
 }  // namespace
 
-DraftModel::DraftModel(Model& model, Backend& backend, int64_t vocab_size,
+DraftModel::DraftModel(Model& model, const Placement& placement, int64_t vocab_size,
                        const DraftModelOptions& options)
     : model_(model),
       vocab_size_(std::min(vocab_size, model.config().vocab_size)),
-      kv_(backend, kv_shape(model.config(), options.kv_dtype), options.kv_budget_bytes),
+      kv_(placement, kv_shape(model.config(), options.kv_dtype), options.kv_budget_bytes),
       allocator_(kv_.max_pages(), PagedKv::kPageTokens),
       prefix_(make_cache_prefix(model.config().prefix_length, model.config().first_position,
                                 allocator_, kv_, options.write_prefix)),
@@ -153,14 +153,16 @@ int32_t DraftModel::likeliest(std::span<const float> logits) const {
 }
 
 KvBudgets divide_kv_budget(const ModelConfig& model, const ModelConfig& draft, DType kv_dtype,
-                           int64_t total_bytes, const Backend& backend) {
+                           int64_t total_bytes, const Placement& placement) {
   const int64_t model_page = PagedKv::page_bytes(kv_shape(model, kv_dtype));
   const int64_t draft_page = PagedKv::page_bytes(kv_shape(draft, kv_dtype));
   const int64_t both = model_page + draft_page;
   if (total_bytes == 0) {
-    total_bytes = default_kv_budget_bytes(
-        both, PagedKv::kPageTokens,
-        std::max(model.prefix_length, draft.prefix_length) + model.max_length, backend);
+    std::vector<PageShare> shares = PagedKv::page_shares(placement, kv_shape(model, kv_dtype));
+    shares.push_back({&placement.last_backend(), draft_page});
+    total_bytes = both * default_kv_pages(
+                             shares, PagedKv::kPageTokens,
+                             std::max(model.prefix_length, draft.prefix_length) + model.max_length);
   }
   const int64_t pages = total_bytes / both;
   if (pages < 1) {

@@ -27,9 +27,10 @@ struct DraftModelOptions {
 
 class DraftModel final : public Drafter {
  public:
-  // vocab_size: the large model's; tokens beyond it are not proposed. The model and the backend
+  // vocab_size: the large model's; tokens beyond it are not proposed. The model and its backends
   // outlive this. Throws Error{kInvalidArgument} for a cache budget below one page.
-  DraftModel(Model& model, Backend& backend, int64_t vocab_size, const DraftModelOptions& options);
+  DraftModel(Model& model, const Placement& placement, int64_t vocab_size,
+             const DraftModelOptions& options);
 
   Outlook outlook(const Sequence& sequence, int64_t most_tokens) override;
   void propose(std::span<const DraftTask> tasks) override;
@@ -67,9 +68,10 @@ struct KvBudgets {
   int64_t model_bytes = 0;
   int64_t draft_bytes = 0;
 };
-// total_bytes 0: default_kv_budget_bytes() of the backend. Throws Error{kInvalidArgument} where it
-// is below one page of each, or the type of the cache does not fit the draft model.
+// The draft model is where the model's last layers are. total_bytes 0: default_kv_pages() of the
+// backends. Throws Error{kInvalidArgument} where it is below one page of each, or the type of the
+// cache does not fit the draft model.
 KvBudgets divide_kv_budget(const ModelConfig& model, const ModelConfig& draft, DType kv_dtype,
-                           int64_t total_bytes, const Backend& backend);
+                           int64_t total_bytes, const Placement& placement);
 
 }  // namespace chatglm

@@ -43,22 +43,24 @@ KvShape kv_shape(const ModelConfig& config, DType dtype) {
 }
 
 int64_t kv_budget_bytes(const ModelConfig& config, const EngineOptions& options,
-                        const Backend& backend) {
+                        const Placement& placement) {
   if (options.kv_budget_bytes > 0) return options.kv_budget_bytes;
-  return default_kv_budget_bytes(PagedKv::page_bytes(kv_shape(config, options.kv_dtype)),
-                                 PagedKv::kPageTokens, config.prefix_length + config.max_length,
-                                 backend);
+  const KvShape shape = kv_shape(config, options.kv_dtype);
+  return PagedKv::page_bytes(shape) * default_kv_pages(PagedKv::page_shares(placement, shape),
+                                                       PagedKv::kPageTokens,
+                                                       config.prefix_length + config.max_length);
 }
 
 }  // namespace
 
 struct Engine::Impl {
-  Impl(Model& model_, Backend& backend, const EngineOptions& options,
+  Impl(Model& model_, const Placement& placement, const EngineOptions& options,
        std::unique_ptr<Drafter> drafter)
       : model(model_),
         config(model_.config()),
         num_adapters(model_.num_adapters()),
-        kv(backend, kv_shape(config, options.kv_dtype), kv_budget_bytes(config, options, backend)),
+        kv(placement, kv_shape(config, options.kv_dtype),
+           kv_budget_bytes(config, options, placement)),
         cache_tokens(kv.max_pages() * PagedKv::kPageTokens - config.prefix_length),
         allocator(kv.max_pages(), PagedKv::kPageTokens),
         prefix(make_cache_prefix(config.prefix_length, config.first_position, allocator, kv,
@@ -101,9 +103,9 @@ struct Engine::Impl {
   RequestId last_id = 0;
 };
 
-Engine::Engine(Model& model, Backend& backend, const EngineOptions& options,
+Engine::Engine(Model& model, const Placement& placement, const EngineOptions& options,
                std::unique_ptr<Drafter> drafter)
-    : impl_(std::make_unique<Impl>(model, backend, validated(options), std::move(drafter))) {}
+    : impl_(std::make_unique<Impl>(model, placement, validated(options), std::move(drafter))) {}
 
 Engine::~Engine() = default;
 

@@ -19,7 +19,7 @@ struct EngineOptions {
   // Rows of one step; longer prompts are computed in chunks, as far as the model allows.
   int64_t max_batch_rows = 512;
   int64_t max_sequences = 64;   // running at once (never more than max_batch_rows); more wait
-  int64_t kv_budget_bytes = 0;  // 0: default_kv_budget_bytes() of the backend
+  int64_t kv_budget_bytes = 0;  // 0: default_kv_pages() of the backends
   DType kv_dtype = DType::kF16;
   bool prefix_reuse = true;
   // Guesses of each sequence in a step, with a drafter. 0: as many as pay here, from what steps
@@ -45,10 +45,10 @@ struct EngineStats {
 
 class Engine {
  public:
-  // The model and the backend outlive the engine. With a drafter, several tokens of a sequence may
+  // The model and its backends outlive the engine. With a drafter, several tokens of a sequence may
   // come in one step; they are the same as without. Throws Error{kInvalidArgument}: options out of
   // range, or a cache budget below one page.
-  Engine(Model& model, Backend& backend, const EngineOptions& options,
+  Engine(Model& model, const Placement& placement, const EngineOptions& options,
          std::unique_ptr<Drafter> drafter = nullptr);
   ~Engine();
 

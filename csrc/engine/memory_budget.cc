@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -139,6 +140,18 @@ int64_t default_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t
   return free_bytes ? device_kv_budget_bytes(page_bytes, page_tokens, max_length, *free_bytes)
                     : default_kv_budget_bytes(page_bytes, page_tokens, max_length,
                                               available_memory_bytes());
+}
+
+int64_t default_kv_pages(std::span<const PageShare> shares, int64_t page_tokens,
+                         int64_t max_length) {
+  std::map<const Backend*, int64_t> page_bytes;
+  for (const PageShare& share : shares) page_bytes[share.backend] += share.bytes;
+  int64_t pages = kUnlimited;
+  for (const auto& [backend, bytes] : page_bytes) {
+    const int64_t budget = default_kv_budget_bytes(bytes, page_tokens, max_length, *backend);
+    pages = std::min(pages, budget / bytes);
+  }
+  return pages;
 }
 
 }  // namespace chatglm

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
-#include "backend/backend.h"
+#include "kv/placement.h"
 
 namespace chatglm {
 
@@ -26,5 +27,8 @@ int64_t device_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t 
 // Whichever of the two is the backend's.
 int64_t default_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t max_length,
                                 const Backend& backend);
+// Pages, of which each takes these shares: as many as the backend with the least room holds.
+int64_t default_kv_pages(std::span<const PageShare> shares, int64_t page_tokens,
+                         int64_t max_length);
 
 }  // namespace chatglm

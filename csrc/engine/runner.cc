@@ -38,7 +38,7 @@ std::span<const float> Runner::run(std::span<const Chunk> chunks, PagedKv& kv) {
                     .block_table_stride = block_table_stride_,
                     .logit_rows = logit_rows_,
                     .adapter = adapter_};
-  model_.forward(batch, kv.view(), logits_.get());
+  model_.forward(batch, kv.views(), logits_.get());
   return {logits_.get(), logit_rows_.size() * static_cast<std::size_t>(model_.config().vocab_size)};
 }
 

@@ -46,9 +46,18 @@ int64_t PagedKv::page_bytes(const KvShape& shape) {
   return checked_product(bytes, 2);  // K and V
 }
 
-PagedKv::PagedKv(Backend& backend, const KvShape& shape, int64_t budget_bytes)
-    : backend_(backend),
-      shape_(shape),
+std::vector<PageShare> PagedKv::page_shares(const Placement& placement, const KvShape& shape) {
+  std::vector<PageShare> shares;
+  for (const PlacedLayers& placed : placement.of(shape.num_layers)) {
+    KvShape part = shape;
+    part.num_layers = placed.count();
+    shares.push_back({placed.backend, page_bytes(part)});
+  }
+  return shares;
+}
+
+PagedKv::PagedKv(const Placement& placement, const KvShape& shape, int64_t budget_bytes)
+    : shape_(shape),
       page_bytes_(page_bytes(shape)),
       // Page ids are 32-bit.
       max_pages_(
@@ -59,10 +68,21 @@ PagedKv::PagedKv(Backend& backend, const KvShape& shape, int64_t budget_bytes)
                     " bytes (" + std::to_string(kPageTokens) + " positions), but its budget is " +
                     std::to_string(budget_bytes));
   }
+  for (const PlacedLayers& placed : placement.of(shape.num_layers)) {
+    KvShape part = shape;
+    part.num_layers = placed.count();
+    parts_.push_back({placed.backend, page_bytes(part), {}, {}, nullptr});
+    views_.push_back({.pages = nullptr,
+                      .dtype = shape.dtype,
+                      .page_tokens = kPageTokens,
+                      .kv_heads = shape.kv_heads,
+                      .head_dim = shape.head_dim,
+                      .num_layers = part.num_layers});
+  }
 }
 
 int64_t PagedKv::allocated_bytes() const {
-  return static_cast<int64_t>(page_pointers_.size()) * page_bytes_;
+  return num_pages_ * page_bytes_;
 }
 
 void PagedKv::grow(int64_t count) {
@@ -71,46 +91,53 @@ void PagedKv::grow(int64_t count) {
                                                  " pages, " + std::to_string(count) +
                                                  " were asked for");
   }
-  auto allocated = static_cast<int64_t>(page_pointers_.size());
-  if (count <= allocated) return;
-
   const int64_t slab_pages = std::clamp<int64_t>(kSlabBytes / page_bytes_, 1, kSlabPages);
-  while (allocated < count) {
-    const int64_t pages = std::min(slab_pages, max_pages_ - allocated);
-    const int64_t table_bytes = (allocated + pages) * static_cast<int64_t>(sizeof(std::byte*));
-    // Both allocations come first: where one fails, the cache is as it was.
-    std::unique_ptr<Buffer> slab = backend_.allocate(pages * page_bytes_);
-    std::unique_ptr<Buffer> larger_table;
-    if (device_pointers_ == nullptr || device_pointers_->size_bytes() < table_bytes) {
-      larger_table = backend_.allocate(2 * table_bytes);
+  while (num_pages_ < count) {
+    const int64_t pages = std::min(num_pages_ + slab_pages, max_pages_);
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      parts_[i].grow(pages);  // or has them from an attempt that failed on another backend
+      views_[i].pages = parts_[i].device_pointers->as<std::byte*>();
     }
-    for (int64_t page = 0; page < pages; ++page) {
-      page_pointers_.push_back(slab->data() + page * page_bytes_);
-    }
-    slabs_.push_back(std::move(slab));
-    if (larger_table != nullptr) device_pointers_ = std::move(larger_table);
-    backend_.upload(device_pointers_->data(), page_pointers_.data(), table_bytes);
-    allocated += pages;
+    num_pages_ = pages;
   }
+}
+
+void PagedKv::Part::grow(int64_t pages) {
+  const auto allocated = static_cast<int64_t>(page_pointers.size());
+  if (pages <= allocated) return;
+  const int64_t table_bytes = pages * static_cast<int64_t>(sizeof(std::byte*));
+  // Both allocations come first: where one fails, the cache is as it was.
+  std::unique_ptr<Buffer> slab = backend->allocate((pages - allocated) * page_bytes);
+  std::unique_ptr<Buffer> larger_table;
+  if (device_pointers == nullptr || device_pointers->size_bytes() < table_bytes) {
+    larger_table = backend->allocate(2 * table_bytes);
+  }
+  for (int64_t page = allocated; page < pages; ++page) {
+    page_pointers.push_back(slab->data() + (page - allocated) * page_bytes);
+  }
+  slabs.push_back(std::move(slab));
+  if (larger_table != nullptr) device_pointers = std::move(larger_table);
+  backend->upload(device_pointers->data(), page_pointers.data(), table_bytes);
 }
 
 std::vector<std::byte> PagedKv::read_page(int32_t page) const {
   std::vector<std::byte> bytes(static_cast<std::size_t>(page_bytes_));
-  backend_.download(bytes.data(), page_pointers_[static_cast<std::size_t>(page)], page_bytes_);
+  std::byte* destination = bytes.data();
+  for (const Part& part : parts_) {
+    part.backend->download(destination, part.page_pointers[static_cast<std::size_t>(page)],
+                           part.page_bytes);
+    destination += part.page_bytes;
+  }
   return bytes;
 }
 
 void PagedKv::write_page(int32_t page, std::span<const std::byte> bytes) {
-  backend_.upload(page_pointers_[static_cast<std::size_t>(page)], bytes.data(), page_bytes_);
-}
-
-kernels::PagedKvView PagedKv::view() const {
-  return {.pages = device_pointers_ ? device_pointers_->as<std::byte*>() : nullptr,
-          .dtype = shape_.dtype,
-          .page_tokens = kPageTokens,
-          .kv_heads = shape_.kv_heads,
-          .head_dim = shape_.head_dim,
-          .num_layers = shape_.num_layers};
+  const std::byte* source = bytes.data();
+  for (const Part& part : parts_) {
+    part.backend->upload(part.page_pointers[static_cast<std::size_t>(page)], source,
+                         part.page_bytes);
+    source += part.page_bytes;
+  }
 }
 
 }  // namespace chatglm

@@ -1,5 +1,6 @@
-// The memory of the paged KV cache: slabs of pages taken from the backend as page ids come into
-// use, never more than the budget. Knows no sequences.
+// The memory of the paged KV cache: slabs of pages taken from the backends as page ids come into
+// use, never more than the budget. A page has a part on every backend, for the layers there. Knows
+// no sequences.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "kv/placement.h"
 
 namespace chatglm {
 
@@ -22,35 +24,51 @@ class PagedKv {
  public:
   static constexpr int64_t kPageTokens = 16;
 
-  // Bytes of one page. Throws Error{kInvalidArgument}: dtype or head_dim is not possible.
+  // Bytes of one page, of all layers. Throws Error{kInvalidArgument}: dtype or head_dim is not
+  // possible.
   static int64_t page_bytes(const KvShape& shape);
+
+  // What of it each backend holds.
+  static std::vector<PageShare> page_shares(const Placement& placement, const KvShape& shape);
 
   // budget_bytes is rounded down to whole pages.
   // Throws Error{kInvalidArgument}: no page fits, or dtype or head_dim is not possible.
-  PagedKv(Backend& backend, const KvShape& shape, int64_t budget_bytes);
+  PagedKv(const Placement& placement, const KvShape& shape, int64_t budget_bytes);
 
   int64_t page_bytes() const { return page_bytes_; }
   int64_t max_pages() const { return max_pages_; }
   int64_t allocated_bytes() const;
 
-  // Makes sure that pages [0, count) have memory. Throws Error{kDevice} where the backend has none;
+  // Makes sure that pages [0, count) have memory. Throws Error{kDevice} where a backend has none;
   // the pages there were stay as they are.
   void grow(int64_t count);
   // The bytes of a page that has memory, and back: (page_bytes).
   std::vector<std::byte> read_page(int32_t page) const;
   void write_page(int32_t page, std::span<const std::byte> bytes);
-  // Valid until the next grow().
-  kernels::PagedKvView view() const;
+  // (parts) the layers of each backend, counted from 0 in each. Valid until the next grow().
+  std::span<const kernels::PagedKvView> views() const { return views_; }
+  // Of a cache on one backend.
+  const kernels::PagedKvView& view() const { return views_.front(); }
 
  private:
-  Backend& backend_;
+  // The pages' memory on one backend.
+  struct Part {
+    Backend* backend;
+    int64_t page_bytes;
+    std::vector<std::unique_ptr<Buffer>> slabs;
+    std::vector<std::byte*> page_pointers;  // (pages with memory) on the host
+    // (capacity >= pages with memory) the same in the backend
+    std::unique_ptr<Buffer> device_pointers;
+
+    void grow(int64_t pages);
+  };
+
   KvShape shape_;
   int64_t page_bytes_ = 0;
   int64_t max_pages_ = 0;
-  std::vector<std::unique_ptr<Buffer>> slabs_;
-  std::vector<std::byte*> page_pointers_;  // (allocated pages) on the host
-  std::unique_ptr<Buffer>
-      device_pointers_;  // (capacity >= allocated pages) the same in the backend
+  int64_t num_pages_ = 0;  // with memory on every backend
+  std::vector<Part> parts_;
+  std::vector<kernels::PagedKvView> views_;  // (parts)
 };
 
 }  // namespace chatglm

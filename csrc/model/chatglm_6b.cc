@@ -51,14 +51,15 @@ std::vector<float> rounded_frequencies(const ModelConfig& config) {
   return frequencies;
 }
 
-class ChatGlm6b final : public Model {
+class ChatGlm6b final : public ModelPart {
  public:
-  ChatGlm6b(const ModelConfig& config, TensorSource& source, Backend& backend,
+  ChatGlm6b(const ModelConfig& config, TensorSource& source, const PlacedLayers& layers,
             const LoadProgress& progress)
       : config_(config),
-        backend_(backend),
-        layers_(static_cast<std::size_t>(config.num_layers)),
-        adapters_(backend) {
+        backend_(*layers.backend),
+        first_layer_(layers.begin),
+        layers_(static_cast<std::size_t>(layers.count())),
+        adapters_(backend_) {
     if (config.first_position != 0) {
       throw Error(ErrorKind::kModelFile,
                   "positions of this model begin at 0 after a trained prefix, found " +
@@ -69,11 +70,9 @@ class ChatGlm6b final : public Model {
     bind_weights(source, progress);
     const std::vector<float> frequencies = rounded_frequencies(config);
     const auto size_bytes = static_cast<int64_t>(frequencies.size() * sizeof(float));
-    frequencies_ = backend.allocate(size_bytes);
-    backend.upload(frequencies_->data(), frequencies.data(), size_bytes);
+    frequencies_ = backend_.allocate(size_bytes);
+    backend_.upload(frequencies_->data(), frequencies.data(), size_bytes);
   }
-
-  const ModelConfig& config() const override { return config_; }
 
   // The context ends before the first <sop>; everything from there on has the position of the mask
   // that it fills.
@@ -101,7 +100,7 @@ class ChatGlm6b final : public Model {
   }
 
   int64_t decode_weight_bytes() const override {
-    int64_t total = lm_head_->size_bytes();
+    int64_t total = has_logits() ? lm_head_->size_bytes() : 0;
     for (const Layer& layer : layers_) {
       total += layer.qkv.size_bytes() + layer.output.size_bytes() + layer.up.size_bytes() +
                layer.down.size_bytes();
@@ -131,34 +130,55 @@ class ChatGlm6b final : public Model {
                      std::max({config_.hidden_size, config_.ffn_size, adapters_.max_rank()}));
   }
 
-  void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) override {
+  void forward(const Batch& batch, const kernels::PagedKvView& kv, const float* input,
+               float* output) override {
     const StagedBatch staged = backend_.stage(batch);
     adapters_.begin(batch);
     upload_positions(batch);
+    const int64_t hidden_bytes =
+        batch.rows() * config_.hidden_size * static_cast<int64_t>(sizeof(float));
+    if (!has_embedding()) backend_.upload(work_.hidden->data(), input, hidden_bytes);
+    const int64_t num_logit_rows = has_logits() ? staged.num_logit_rows : 0;
     const auto step = [&] {
-      backend_.embed(*embedding_, staged.token_ids, staged.rows.rows, work_.hidden->as<float>());
-      adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids,
-                                work_.hidden->as<float>(), config_.hidden_size);
+      if (has_embedding()) embed(staged);
       prepare_rotation(staged.rows.rows);
       for (std::size_t index = 0; index < layers_.size(); ++index) {
         attention(layers_[index], static_cast<int64_t>(index), staged.rows, kv);
         feed_forward(layers_[index], staged.rows.rows);
       }
-      if (staged.num_logit_rows > 0) compute_logits(staged);
+      if (num_logit_rows > 0) compute_logits(staged);
     };
     backend_.run_step({.owner = this,
                        .pages = kv.pages,
                        .rows = batch.rows(),
-                       .num_logit_rows = staged.num_logit_rows,
+                       .num_logit_rows = num_logit_rows,
                        .is_repeatable = adapters_.row_runs().empty()},
                       std::cref(step));
-    if (staged.num_logit_rows == 0) return;
-    backend_.download(
-        logits, work_.logits->data(),
-        staged.num_logit_rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
+    if (!has_logits()) {
+      backend_.download(output, work_.hidden->data(), hidden_bytes);
+    } else if (num_logit_rows > 0) {
+      backend_.download(output, work_.logits->data(),
+                        num_logit_rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
+    }
   }
 
  private:
+  bool has_embedding() const { return first_layer_ == 0; }
+  bool has_logits() const { return end_layer() == config_.num_layers; }
+  int64_t end_layer() const { return first_layer_ + static_cast<int64_t>(layers_.size()); }
+  // nullptr where another part has it.
+  const Layer* find_layer(int64_t index) const {
+    if (index < first_layer_ || index >= end_layer()) return nullptr;
+    return &layers_[static_cast<std::size_t>(index - first_layer_)];
+  }
+
+  void embed(const StagedBatch& staged) {
+    float* const hidden = work_.hidden->as<float>();
+    backend_.embed(*embedding_, staged.token_ids, staged.rows.rows, hidden);
+    adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids, hidden,
+                              config_.hidden_size);
+  }
+
   void bind_weights(TensorSource& source, const LoadProgress& progress) {
     const int64_t hidden = config_.hidden_size;
     WeightBinder binder(source, backend_);
@@ -171,9 +191,11 @@ class ChatGlm6b final : public Model {
       binder.projection({{name + ".weight", rows}}, cols, target);
       binder.bias({{name + ".bias", rows}}, target);
     };
-    binder.table("token_embd.weight", config_.vocab_size, hidden, embedding_);
+    if (has_embedding()) {
+      binder.table("token_embd.weight", config_.vocab_size, hidden, embedding_);
+    }
     for (std::size_t index = 0; index < layers_.size(); ++index) {
-      const std::string prefix = "blk." + std::to_string(index) + ".";
+      const std::string prefix = layer_prefix(first_layer_ + static_cast<int64_t>(index));
       Layer& layer = layers_[index];
       norm(prefix + "attn_norm", layer.attention_norm);
       projection(prefix + "attn_qkv", config_.qkv_size(), hidden, layer.qkv);
@@ -182,24 +204,33 @@ class ChatGlm6b final : public Model {
       projection(prefix + "ffn_up", config_.ffn_size, hidden, layer.up);
       projection(prefix + "ffn_down", hidden, config_.ffn_size, layer.down);
     }
-    norm("output_norm", final_norm_);
-    // A file without an output matrix uses the embedding for both.
-    binder.matrix(binder.has("output.weight") ? "output.weight" : "token_embd.weight",
-                  config_.vocab_size, hidden, lm_head_);
+    if (has_logits()) {
+      norm("output_norm", final_norm_);
+      // A file without an output matrix uses the embedding for both.
+      binder.matrix(binder.has("output.weight") ? "output.weight" : "token_embd.weight",
+                    config_.vocab_size, hidden, lm_head_);
+    }
     binder.load(progress);
   }
+
+  static std::string layer_prefix(int64_t index) { return "blk." + std::to_string(index) + "."; }
 
   std::vector<LoraTarget> lora_targets() const {
     const int64_t hidden = config_.hidden_size, ffn = config_.ffn_size;
     std::vector<LoraTarget> targets;
     targets.push_back({"token_embd.weight", embedding_.get(), hidden, config_.vocab_size, 0, true});
-    for (std::size_t index = 0; index < layers_.size(); ++index) {
-      const std::string prefix = "blk." + std::to_string(index) + ".";
-      const Layer& layer = layers_[index];
-      targets.push_back({prefix + "attn_qkv.weight", &layer.qkv, config_.qkv_size(), hidden});
-      targets.push_back({prefix + "attn_output.weight", &layer.output, hidden, hidden});
-      targets.push_back({prefix + "ffn_up.weight", &layer.up, ffn, hidden});
-      targets.push_back({prefix + "ffn_down.weight", &layer.down, hidden, ffn});
+    for (int64_t index = 0; index < config_.num_layers; ++index) {
+      const std::string prefix = layer_prefix(index);
+      const Layer* const layer = find_layer(index);
+      const auto target = [&](const char* name, Projection Layer::* projection, int64_t rows,
+                              int64_t cols) {
+        targets.push_back(
+            {prefix + name, layer == nullptr ? nullptr : &(layer->*projection), rows, cols});
+      };
+      target("attn_qkv.weight", &Layer::qkv, config_.qkv_size(), hidden);
+      target("attn_output.weight", &Layer::output, hidden, hidden);
+      target("ffn_up.weight", &Layer::up, ffn, hidden);
+      target("ffn_down.weight", &Layer::down, hidden, ffn);
     }
     targets.push_back({"output.weight", lm_head_.get(), config_.vocab_size, hidden});
     return targets;
@@ -305,13 +336,14 @@ class ChatGlm6b final : public Model {
                     config_.vocab_size);
   }
 
-  ModelConfig config_;
+  ModelConfig config_;  // of the whole model
   Backend& backend_;
-  std::unique_ptr<Weight> embedding_;    // (vocab, hidden)
+  int64_t first_layer_;
+  std::unique_ptr<Weight> embedding_;    // (vocab, hidden) or nullptr: in another part
   std::unique_ptr<Buffer> frequencies_;  // (rotary_dim / 2)
-  std::vector<Layer> layers_;
+  std::vector<Layer> layers_;            // from first_layer_ on
   Norm final_norm_;
-  std::unique_ptr<Weight> lm_head_;  // (vocab, hidden)
+  std::unique_ptr<Weight> lm_head_;  // (vocab, hidden) or nullptr: in another part
   LoraAdapters adapters_;
   Workspace work_;
   std::vector<int32_t> host_positions_;  // (rows, 2)
@@ -353,9 +385,10 @@ void read_chatglm_6b_config(const ConfigReader& reader, ModelConfig& config) {
   }
 }
 
-std::unique_ptr<Model> load_chatglm_6b(const ModelConfig& config, TensorSource& source,
-                                       Backend& backend, const LoadProgress& progress) {
-  return std::make_unique<ChatGlm6b>(config, source, backend, progress);
+std::unique_ptr<ModelPart> load_chatglm_6b(const ModelConfig& config, TensorSource& source,
+                                           const PlacedLayers& layers,
+                                           const LoadProgress& progress) {
+  return std::make_unique<ChatGlm6b>(config, source, layers, progress);
 }
 
 }  // namespace chatglm

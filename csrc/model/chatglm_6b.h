@@ -7,13 +7,15 @@
 
 #include "model/config_reader.h"
 #include "model/model.h"
+#include "model/model_part.h"
 
 namespace chatglm {
 
 // What this architecture has besides the common keys.
 void read_chatglm_6b_config(const ConfigReader& reader, ModelConfig& config);
 
-std::unique_ptr<Model> load_chatglm_6b(const ModelConfig& config, TensorSource& source,
-                                       Backend& backend, const LoadProgress& progress);
+std::unique_ptr<ModelPart> load_chatglm_6b(const ModelConfig& config, TensorSource& source,
+                                           const PlacedLayers& layers,
+                                           const LoadProgress& progress);
 
 }  // namespace chatglm

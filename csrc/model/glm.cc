@@ -47,25 +47,24 @@ float logn_query_scale(int32_t position) {
   return static_cast<float>(std::max(1.0, scale));
 }
 
-class Glm final : public Model {
+class Glm final : public ModelPart {
  public:
-  Glm(const ModelConfig& config, TensorSource& source, Backend& backend,
+  Glm(const ModelConfig& config, TensorSource& source, const PlacedLayers& layers,
       const LoadProgress& progress)
       : config_(config),
-        backend_(backend),
-        layers_(static_cast<std::size_t>(config.num_layers)),
-        adapters_(backend) {
+        backend_(*layers.backend),
+        first_layer_(layers.begin),
+        layers_(static_cast<std::size_t>(layers.count())),
+        adapters_(backend_) {
     bind_weights(source, progress);
     const std::vector<float> frequencies = rotary_frequencies(config);
     const auto size_bytes = static_cast<int64_t>(frequencies.size() * sizeof(float));
-    frequencies_ = backend.allocate(size_bytes);
-    backend.upload(frequencies_->data(), frequencies.data(), size_bytes);
+    frequencies_ = backend_.allocate(size_bytes);
+    backend_.upload(frequencies_->data(), frequencies.data(), size_bytes);
   }
 
-  const ModelConfig& config() const override { return config_; }
-
   int64_t decode_weight_bytes() const override {
-    int64_t total = lm_head_->size_bytes();
+    int64_t total = has_logits() ? lm_head_->size_bytes() : 0;
     for (const Layer& layer : layers_) {
       total += layer.qkv.size_bytes() + layer.output.size_bytes() + layer.gate_up.size_bytes() +
                layer.down.size_bytes();
@@ -97,44 +96,67 @@ class Glm final : public Model {
                                           adapters_.max_rank()}));
   }
 
-  void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) override {
+  void forward(const Batch& batch, const kernels::PagedKvView& kv, const float* input,
+               float* output) override {
     const StagedBatch staged = backend_.stage(batch);
     adapters_.begin(batch);
     upload_query_scale(batch);
+    const int64_t hidden_bytes =
+        batch.rows() * config_.hidden_size * static_cast<int64_t>(sizeof(float));
+    if (!has_embedding()) backend_.upload(work_.hidden->data(), input, hidden_bytes);
+    const int64_t num_logit_rows = has_logits() ? staged.num_logit_rows : 0;
     const auto step = [&] {
-      backend_.embed(*embedding_, staged.token_ids, staged.rows.rows, work_.hidden->as<float>());
-      adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids,
-                                work_.hidden->as<float>(), config_.hidden_size);
+      if (has_embedding()) embed(staged);
       prepare_rotation(staged);
       for (std::size_t index = 0; index < layers_.size(); ++index) {
         attention(layers_[index], static_cast<int64_t>(index), staged.rows, kv);
         feed_forward(layers_[index], staged.rows.rows);
       }
-      if (staged.num_logit_rows > 0) compute_logits(staged);
+      if (num_logit_rows > 0) compute_logits(staged);
     };
     backend_.run_step({.owner = this,
                        .pages = kv.pages,
                        .rows = batch.rows(),
-                       .num_logit_rows = staged.num_logit_rows,
+                       .num_logit_rows = num_logit_rows,
                        .is_repeatable = adapters_.row_runs().empty()},
                       std::cref(step));
-    if (staged.num_logit_rows == 0) return;
-    backend_.download(
-        logits, work_.logits->data(),
-        staged.num_logit_rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
+    if (!has_logits()) {
+      backend_.download(output, work_.hidden->data(), hidden_bytes);
+    } else if (num_logit_rows > 0) {
+      backend_.download(output, work_.logits->data(),
+                        num_logit_rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
+    }
   }
 
  private:
+  bool has_embedding() const { return first_layer_ == 0; }
+  bool has_logits() const { return end_layer() == config_.num_layers; }
+  int64_t end_layer() const { return first_layer_ + static_cast<int64_t>(layers_.size()); }
+  // nullptr where another part has it.
+  const Layer* find_layer(int64_t index) const {
+    if (index < first_layer_ || index >= end_layer()) return nullptr;
+    return &layers_[static_cast<std::size_t>(index - first_layer_)];
+  }
+
+  void embed(const StagedBatch& staged) {
+    float* const hidden = work_.hidden->as<float>();
+    backend_.embed(*embedding_, staged.token_ids, staged.rows.rows, hidden);
+    adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids, hidden,
+                              config_.hidden_size);
+  }
+
   void bind_weights(TensorSource& source, const LoadProgress& progress) {
     const ModelConfig& c = config_;
     WeightBinder binder(source, backend_);
-    binder.table("token_embd.weight", c.vocab_size, c.hidden_size, embedding_);
+    if (has_embedding()) {
+      binder.table("token_embd.weight", c.vocab_size, c.hidden_size, embedding_);
+    }
     // One layer's optional tensors speak for all: a layer without them is damaged.
     const bool qkv_has_bias = any_layer_has(binder, {"attn_qkv.bias", "attn_q.bias"});
     const bool has_post_norms =
         any_layer_has(binder, {"post_attention_norm.weight", "post_ffw_norm.weight"});
     for (std::size_t index = 0; index < layers_.size(); ++index) {
-      const std::string prefix = layer_prefix(index);
+      const std::string prefix = layer_prefix(first_layer_ + static_cast<int64_t>(index));
       Layer& layer = layers_[index];
       binder.vector(prefix + "attn_norm.weight", c.hidden_size, layer.attention_norm);
       binder.projection(qkv_parts(binder, prefix, ".weight"), c.hidden_size, layer.qkv);
@@ -149,19 +171,19 @@ class Glm final : public Model {
                     layer.attention_post_norm);
       binder.vector(prefix + "post_ffw_norm.weight", c.hidden_size, layer.ffn_post_norm);
     }
-    binder.vector("output_norm.weight", c.hidden_size, final_norm_);
-    // A file without an output matrix uses the embedding for both.
-    binder.matrix(binder.has("output.weight") ? "output.weight" : "token_embd.weight", c.vocab_size,
-                  c.hidden_size, lm_head_);
+    if (has_logits()) {
+      binder.vector("output_norm.weight", c.hidden_size, final_norm_);
+      // A file without an output matrix uses the embedding for both.
+      binder.matrix(binder.has("output.weight") ? "output.weight" : "token_embd.weight",
+                    c.vocab_size, c.hidden_size, lm_head_);
+    }
     binder.load(progress);
   }
 
-  static std::string layer_prefix(std::size_t index) {
-    return "blk." + std::to_string(index) + ".";
-  }
+  static std::string layer_prefix(int64_t index) { return "blk." + std::to_string(index) + "."; }
 
   bool any_layer_has(WeightBinder& binder, std::initializer_list<const char*> names) const {
-    for (std::size_t index = 0; index < layers_.size(); ++index) {
+    for (int64_t index = 0; index < config_.num_layers; ++index) {
       for (const char* name : names) {
         if (binder.has(layer_prefix(index) + name)) return true;
       }
@@ -198,22 +220,23 @@ class Glm final : public Model {
     std::vector<LoraTarget> targets;
     targets.push_back(
         {"token_embd.weight", embedding_.get(), c.hidden_size, c.vocab_size, 0, true});
-    for (std::size_t index = 0; index < layers_.size(); ++index) {
+    for (int64_t index = 0; index < c.num_layers; ++index) {
       const std::string prefix = layer_prefix(index);
-      const Layer& layer = layers_[index];
-      const auto target = [&](const char* name, const Projection& projection, int64_t rows,
+      const Layer* const layer = find_layer(index);
+      const auto target = [&](const char* name, Projection Layer::* projection, int64_t rows,
                               int64_t cols, int64_t first_row = 0) {
-        targets.push_back({prefix + name, &projection, rows, cols, first_row});
+        targets.push_back({prefix + name, layer == nullptr ? nullptr : &(layer->*projection), rows,
+                           cols, first_row});
       };
-      target("attn_qkv.weight", layer.qkv, c.qkv_size(), c.hidden_size);
-      target("attn_q.weight", layer.qkv, queries, c.hidden_size);
-      target("attn_k.weight", layer.qkv, keys, c.hidden_size, queries);
-      target("attn_v.weight", layer.qkv, keys, c.hidden_size, queries + keys);
-      target("attn_output.weight", layer.output, c.hidden_size, queries);
-      target("ffn_up.weight", layer.gate_up, 2 * c.ffn_size, c.hidden_size);
-      target("ffn_gate.weight", layer.gate_up, c.ffn_size, c.hidden_size);
-      target("ffn_up.weight", layer.gate_up, c.ffn_size, c.hidden_size, c.ffn_size);
-      target("ffn_down.weight", layer.down, c.hidden_size, c.ffn_size);
+      target("attn_qkv.weight", &Layer::qkv, c.qkv_size(), c.hidden_size);
+      target("attn_q.weight", &Layer::qkv, queries, c.hidden_size);
+      target("attn_k.weight", &Layer::qkv, keys, c.hidden_size, queries);
+      target("attn_v.weight", &Layer::qkv, keys, c.hidden_size, queries + keys);
+      target("attn_output.weight", &Layer::output, c.hidden_size, queries);
+      target("ffn_up.weight", &Layer::gate_up, 2 * c.ffn_size, c.hidden_size);
+      target("ffn_gate.weight", &Layer::gate_up, c.ffn_size, c.hidden_size);
+      target("ffn_up.weight", &Layer::gate_up, c.ffn_size, c.hidden_size, c.ffn_size);
+      target("ffn_down.weight", &Layer::down, c.hidden_size, c.ffn_size);
     }
     targets.push_back({"output.weight", lm_head_.get(), c.vocab_size, c.hidden_size});
     return targets;
@@ -323,13 +346,14 @@ class Glm final : public Model {
                     config_.vocab_size);
   }
 
-  ModelConfig config_;
+  ModelConfig config_;  // of the whole model
   Backend& backend_;
-  std::unique_ptr<Weight> embedding_;    // (vocab, hidden)
+  int64_t first_layer_;
+  std::unique_ptr<Weight> embedding_;    // (vocab, hidden) or nullptr: in another part
   std::unique_ptr<Buffer> frequencies_;  // (rotary_dim / 2)
-  std::vector<Layer> layers_;
-  std::unique_ptr<Buffer> final_norm_;  // (hidden)
-  std::unique_ptr<Weight> lm_head_;     // (vocab, hidden)
+  std::vector<Layer> layers_;            // from first_layer_ on
+  std::unique_ptr<Buffer> final_norm_;   // (hidden) or nullptr: in another part
+  std::unique_ptr<Weight> lm_head_;      // (vocab, hidden) or nullptr: in another part
   LoraAdapters adapters_;
   Workspace work_;
   std::vector<float> host_query_scale_;  // (rows)
@@ -337,9 +361,9 @@ class Glm final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> load_glm(const ModelConfig& config, TensorSource& source, Backend& backend,
-                                const LoadProgress& progress) {
-  return std::make_unique<Glm>(config, source, backend, progress);
+std::unique_ptr<ModelPart> load_glm(const ModelConfig& config, TensorSource& source,
+                                    const PlacedLayers& layers, const LoadProgress& progress) {
+  return std::make_unique<Glm>(config, source, layers, progress);
 }
 
 }  // namespace chatglm

@@ -6,10 +6,11 @@
 #include <memory>
 
 #include "model/model.h"
+#include "model/model_part.h"
 
 namespace chatglm {
 
-std::unique_ptr<Model> load_glm(const ModelConfig& config, TensorSource& source, Backend& backend,
-                                const LoadProgress& progress);
+std::unique_ptr<ModelPart> load_glm(const ModelConfig& config, TensorSource& source,
+                                    const PlacedLayers& layers, const LoadProgress& progress);
 
 }  // namespace chatglm

@@ -74,6 +74,7 @@ void LoraAdapters::add(std::span<const LoraTarget> targets, const LoraFile& file
   }
   for (const LoraPair& pair : file.pairs()) {
     const LoraTarget& target = *find_target(targets, pair);
+    if (target.matrix == nullptr) continue;
     Updates& updates = updates_[target.matrix];
     updates.resize(static_cast<std::size_t>(size_) + 1);
     updates.back().push_back(load(target, pair, file));

@@ -18,8 +18,10 @@ namespace chatglm {
 
 // A matrix that adapters may update.
 struct LoraTarget {
-  std::string name;           // as adapters call it: "blk.0.attn_q.weight"
-  const void* matrix;         // what it is, or is a part of, in the model: a weight, a projection
+  std::string name;  // as adapters call it: "blk.0.attn_q.weight"
+  // What it is, or is a part of, in the model: a weight, a projection. nullptr: it is the model's,
+  // but not here.
+  const void* matrix;
   int64_t rows;               // outputs
   int64_t cols;               // inputs
   int64_t first_row = 0;      // where its outputs begin among those of `matrix`

@@ -1,4 +1,4 @@
-// A loaded model: weights in a backend, and the forward pass over one ragged batch.
+// A loaded model: weights in one backend or several, and the forward pass over one ragged batch.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +31,11 @@ class Model {
   virtual int32_t num_adapters() const { return 0; }
   // Makes room for batches of up to max_rows rows, of which max_logit_rows ask for logits.
   virtual void reserve(int64_t max_rows, int64_t max_logit_rows) = 0;
-  // Runs the batch: stores its keys and values into kv and writes the logits of batch.logit_rows to
-  // `logits` (logit_rows, vocab_size) in host memory. Allocates nothing. Token ids and positions
-  // were checked by the caller.
-  virtual void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) = 0;
+  // Runs the batch: stores its keys and values into kv, placed as the model is, and writes the
+  // logits of batch.logit_rows to `logits` (logit_rows, vocab_size) in host memory. Allocates
+  // nothing. Token ids and positions were checked by the caller.
+  virtual void forward(const Batch& batch, std::span<const kernels::PagedKvView> kv,
+                       float* logits) = 0;
 };
 
 // Called while loading with the share that is done, 0..1. May be empty.
@@ -42,7 +43,7 @@ using LoadProgress = std::function<void(double done)>;
 
 // Throws Error{kUnsupportedModel} for an architecture that no row of the registry knows,
 // Error{kModelFile} listing every tensor that is missing or has another shape.
-std::unique_ptr<Model> load_model(const ModelConfig& config, TensorSource& source, Backend& backend,
-                                  const LoadProgress& progress = {});
+std::unique_ptr<Model> load_model(const ModelConfig& config, TensorSource& source,
+                                  const Placement& placement, const LoadProgress& progress = {});
 
 }  // namespace chatglm

@@ -48,8 +48,8 @@ std::unique_ptr<Buffer> load_rows(TensorSource& source, Backend& backend, const 
 
 }  // namespace
 
-void store_prefix(const ModelConfig& config, TensorSource& source, Backend& backend,
-                  const kernels::PagedKvView& kv, std::span<const int32_t> pages) {
+void store_prefix(const ModelConfig& config, TensorSource& source, const Placement& placement,
+                  std::span<const kernels::PagedKvView> kv, std::span<const int32_t> pages) {
   check(config, source);
   const auto rows = static_cast<std::size_t>(config.prefix_length);
   std::vector<int32_t> slots(rows), visible(rows);
@@ -57,25 +57,30 @@ void store_prefix(const ModelConfig& config, TensorSource& source, Backend& back
   std::iota(slots.begin(), slots.end(), 0);
   std::iota(visible.begin(), visible.end(), 1);
   const PromptLayout layout;
-  const StagedBatch staged =
-      backend.stage({.token_ids = zeros,
-                     .positions = slots,
-                     .slots = slots,
-                     .visible = visible,
-                     .sequence = zeros,
-                     .layouts = {&layout, 1},
-                     .block_table = pages,
-                     .block_table_stride = static_cast<int64_t>(pages.size()),
-                     .logit_rows = {}});
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    const auto keys = load_rows(source, backend, tensor_name(layer, "k"));
-    const auto values = load_rows(source, backend, tensor_name(layer, "v"));
-    backend.kv_store({.keys = keys->as<float>(),
-                      .values = values->as<float>(),
-                      .row_stride = config.num_kv_heads * config.head_dim,
-                      .layer = layer,
-                      .kv = kv,
-                      .rows = staged.rows});
+  const Batch batch{.token_ids = zeros,
+                    .positions = slots,
+                    .slots = slots,
+                    .visible = visible,
+                    .sequence = zeros,
+                    .layouts = {&layout, 1},
+                    .block_table = pages,
+                    .block_table_stride = static_cast<int64_t>(pages.size()),
+                    .logit_rows = {}};
+  auto view = kv.begin();
+  for (const PlacedLayers& placed : placement.of(config.num_layers)) {
+    Backend& backend = *placed.backend;
+    const StagedBatch staged = backend.stage(batch);
+    for (int64_t layer = placed.begin; layer < placed.end; ++layer) {
+      const auto keys = load_rows(source, backend, tensor_name(layer, "k"));
+      const auto values = load_rows(source, backend, tensor_name(layer, "v"));
+      backend.kv_store({.keys = keys->as<float>(),
+                        .values = values->as<float>(),
+                        .row_stride = config.num_kv_heads * config.head_dim,
+                        .layer = layer - placed.begin,
+                        .kv = *view,
+                        .rows = staged.rows});
+    }
+    ++view;
   }
 }
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "backend/backend.h"
+#include "kv/placement.h"
 #include "model/config.h"
 #include "model/tensor_source.h"
 
@@ -13,7 +13,7 @@ namespace chatglm {
 
 // Writes the prefix's keys and values into slots [0, config.prefix_length) of the pages.
 // Throws Error{kModelFile} listing every tensor of it that is missing or has another shape.
-void store_prefix(const ModelConfig& config, TensorSource& source, Backend& backend,
-                  const kernels::PagedKvView& kv, std::span<const int32_t> pages);
+void store_prefix(const ModelConfig& config, TensorSource& source, const Placement& placement,
+                  std::span<const kernels::PagedKvView> kv, std::span<const int32_t> pages);
 
 }  // namespace chatglm

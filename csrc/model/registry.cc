@@ -1,10 +1,13 @@
 #include "model/registry.h"
 
 #include <array>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "model/chatglm_6b.h"
 #include "model/glm.h"
+#include "model/parted_model.h"
 
 namespace chatglm {
 namespace {
@@ -40,10 +43,23 @@ void Model::add_adapter(const LoraFile& adapter) {
               adapter.where());
 }
 
-std::unique_ptr<Model> load_model(const ModelConfig& config, TensorSource& source, Backend& backend,
-                                  const LoadProgress& progress) {
-  return find_model(config.architecture, source.description())
-      .load(config, source, backend, progress);
+std::unique_ptr<Model> load_model(const ModelConfig& config, TensorSource& source,
+                                  const Placement& placement, const LoadProgress& progress) {
+  const ModelEntry& entry = find_model(config.architecture, source.description());
+  const auto share = [&](int64_t layers) {
+    return static_cast<double>(layers) / static_cast<double>(config.num_layers);
+  };
+  std::vector<std::unique_ptr<ModelPart>> parts;
+  for (const PlacedLayers& layers : placement.of(config.num_layers)) {
+    LoadProgress part_progress;
+    if (progress) {
+      part_progress = [&, layers](double done) {
+        progress(share(layers.begin) + done * share(layers.count()));
+      };
+    }
+    parts.push_back(entry.load(config, source, layers, part_progress));
+  }
+  return std::make_unique<PartedModel>(config, std::move(parts));
 }
 
 }  // namespace chatglm

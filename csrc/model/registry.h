@@ -9,13 +9,15 @@
 
 #include "model/config_reader.h"
 #include "model/model.h"
+#include "model/model_part.h"
 
 namespace chatglm {
 
 struct ModelEntry {
   std::string_view architecture;  // GGUF general.architecture
   std::string_view models;        // for people: what it covers
-  std::unique_ptr<Model> (*load)(const ModelConfig&, TensorSource&, Backend&, const LoadProgress&);
+  std::unique_ptr<ModelPart> (*load)(const ModelConfig&, TensorSource&, const PlacedLayers&,
+                                     const LoadProgress&);
   // Reads what this architecture has besides the common keys, and checks all; nullptr: nothing.
   void (*read_config)(const ConfigReader&, ModelConfig&) = nullptr;
 };

@@ -142,7 +142,7 @@ Pipeline::Impl::Impl(const std::filesystem::path& model_file, const PipelineOpti
     drafter = std::make_unique<PromptLookup>();
   }
   if (limited.prefix_length > 0) {
-    engine_options.write_prefix = [&](const kernels::PagedKvView& kv,
+    engine_options.write_prefix = [&](std::span<const kernels::PagedKvView> kv,
                                       std::span<const PageId> pages) {
       store_prefix(limited, source, *backend, kv, pages);
     };

@@ -29,7 +29,7 @@ struct PipelineOptions {
   std::string device = "auto";   // see create_backend
   int num_threads = 0;           // 0: default_num_threads()
   std::string kv_dtype = "f16";  // f32, f16, q8_0
-  int64_t kv_cache_bytes = 0;    // 0: default_kv_budget_bytes of the backend
+  int64_t kv_cache_bytes = 0;    // 0: default_kv_pages() of the devices
   int64_t max_length = 0;        // 0: the model's; else at most the model's
   std::vector<NamedAdapter> adapters = {};
   // Several tokens in a step where guesses of them are right; the tokens are the same as without.

@@ -68,7 +68,7 @@ DraftPart::DraftPart(const std::filesystem::path& file, const Tokenizer& tokeniz
   naming_file(file_, [&] { check_same_vocabulary(tokenizer, *own); });
 }
 
-std::unique_ptr<Drafter> DraftPart::load(const ModelConfig& config, Backend& backend,
+std::unique_ptr<Drafter> DraftPart::load(const ModelConfig& config, const Placement& placement,
                                          EngineOptions& engine_options,
                                          const LoadProgress& progress) {
   return naming_file(file_, [&]() -> std::unique_ptr<Drafter> {
@@ -80,21 +80,24 @@ std::unique_ptr<Drafter> DraftPart::load(const ModelConfig& config, Backend& bac
     }
     draft.max_length = std::min(draft.max_length, config.max_length);
     GgufTensorSource source(file_);
-    model_ = load_model(draft, source, backend, progress);
+    // A small model: whole, where the large one computes its logits.
+    model_ = load_model(draft, source, placement.last_backend(), progress);
     // Of what is free beside the weights.
     const KvBudgets budgets = divide_kv_budget(config, draft, engine_options.kv_dtype,
-                                               engine_options.kv_budget_bytes, backend);
+                                               engine_options.kv_budget_bytes, placement);
     DraftModelOptions options{.max_batch_rows = engine_options.max_batch_rows,
                               .max_sequences = engine_options.max_sequences,
                               .kv_budget_bytes = budgets.draft_bytes,
                               .kv_dtype = engine_options.kv_dtype};
     if (draft.prefix_length > 0) {
-      options.write_prefix = [&](const kernels::PagedKvView& kv, std::span<const PageId> pages) {
-        store_prefix(draft, source, backend, kv, pages);
+      options.write_prefix = [&](std::span<const kernels::PagedKvView> kv,
+                                 std::span<const PageId> pages) {
+        store_prefix(draft, source, placement.last_backend(), kv, pages);
       };
     }
     engine_options.kv_budget_bytes = budgets.model_bytes;
-    return std::make_unique<DraftModel>(*model_, backend, config.vocab_size, options);
+    return std::make_unique<DraftModel>(*model_, placement.last_backend(), config.vocab_size,
+                                        options);
   });
 }
 

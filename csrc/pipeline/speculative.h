@@ -29,7 +29,7 @@ class DraftPart {
 
   // Loads the weights. config: the large model's. Takes its share of engine_options.kv_budget_bytes
   // for the draft model's own cache, and sets what is left.
-  std::unique_ptr<Drafter> load(const ModelConfig& config, Backend& backend,
+  std::unique_ptr<Drafter> load(const ModelConfig& config, const Placement& placement,
                                 EngineOptions& engine_options, const LoadProgress& progress);
 
   const std::filesystem::path& file() const { return file_.path(); }

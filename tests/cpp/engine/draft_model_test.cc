@@ -164,7 +164,7 @@ TEST(DraftModel, ADifferentModelIsWrongAndHarmless) {
 
 TEST(KvBudget, IsDividedSoThatBothHoldAsMuch) {
   const FakeModel model(1024);
-  const FakeBackend backend;
+  FakeBackend backend;
   ModelConfig draft = model.config();
   draft.num_layers = 1;
   const int64_t page = FakeModel::page_bytes();

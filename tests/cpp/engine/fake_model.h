@@ -65,7 +65,9 @@ class FakeModel final : public Model {
     max_logit_rows_ = max_logit_rows;
   }
 
-  void forward(const Batch& batch, const kernels::PagedKvView& kv, float* logits) override {
+  void forward(const Batch& batch, std::span<const kernels::PagedKvView> parts,
+               float* logits) override {
+    const kernels::PagedKvView& kv = parts.front();
     if (on_forward) on_forward(batch);
     check(batch);
     for (int64_t row = 0; row < batch.rows(); ++row) {

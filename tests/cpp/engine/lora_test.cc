@@ -125,23 +125,30 @@ class LoraTest : public ::testing::Test {
   LoraTest() : base_(random_weights(config_, DType::kF32, kSeed)) {}
 
   struct Served {
-    std::unique_ptr<Backend> backend;
+    std::vector<std::unique_ptr<Backend>> backends;
     std::unique_ptr<Model> model;
     std::unique_ptr<Engine> engine;
   };
 
-  // A model of the base weights with these adapters beside it.
-  Served serve(std::vector<AdapterBuilder*> adapters, EngineOptions options = {}) {
+  // A model of the base weights with these adapters beside it, in parts of these numbers of layers.
+  Served serve(std::vector<AdapterBuilder*> adapters, EngineOptions options = {},
+               std::vector<int64_t> layers_each = {2}) {
     Served served;
-    served.backend = test::exact_backend(2);
-    served.model = load_model(config_, base_, *served.backend);
+    std::vector<PlacedLayers> parts;
+    for (const int64_t layers : layers_each) {
+      served.backends.push_back(test::exact_backend(2));
+      const int64_t begin = parts.empty() ? 0 : parts.back().end;
+      parts.push_back({served.backends.back().get(), begin, begin + layers});
+    }
+    const Placement placement(parts);
+    served.model = load_model(config_, base_, placement);
     for (AdapterBuilder* adapter : adapters) {
       const auto path = folder_.path() / "adapter.gguf";
       adapter->writer().write(path);
       served.model->add_adapter(LoraFile(path, config_.architecture));
     }
     options.kv_dtype = DType::kF32;
-    served.engine = std::make_unique<Engine>(*served.model, *served.backend, options);
+    served.engine = std::make_unique<Engine>(*served.model, placement, options);
     return served;
   }
 
@@ -255,6 +262,18 @@ TEST_F(LoraTest, EqualsTheMergedModel) {
     EXPECT_LT(worst_difference(found, expected), 1e-4) << name;
     EXPECT_GT(worst_difference(expected, unchanged), 0.05) << name << " does nothing";
   }
+}
+
+TEST_F(LoraTest, LayersOnSeveralBackendsHaveTheirPartOfIt) {
+  AdapterBuilder first(base_, 21), second(base_, 22);
+  first.update("blk.1.attn_qkv.weight", 8).update("output.weight", 4).update_embedding(2);
+  second.update("blk.0.ffn_up.weight", 4);
+  const std::vector<std::pair<std::vector<int32_t>, int32_t>> prompts = {
+      {random_tokens(17, 1), 0}, {random_tokens(5, 2), -1}, {random_tokens(9, 3), 1}};
+  const Served one = serve({&first, &second});
+  const Served two = serve({&first, &second}, {}, {1, 1});
+  EXPECT_EQ(two.model->num_adapters(), 2);
+  EXPECT_EQ(logits(*two.engine, prompts), logits(*one.engine, prompts));
 }
 
 TEST_F(LoraTest, SeveralInOneBatchAreEachAsAlone) {

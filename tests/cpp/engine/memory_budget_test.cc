@@ -46,6 +46,18 @@ TEST(MemoryBudget, ComesFromTheBackendsMemory) {
   EXPECT_EQ(default_kv_budget_bytes(1024, 16, 1024, backend), 30 * kGiB);
 }
 
+TEST(MemoryBudget, HoldsThePagesThatFitOnEveryBackend) {
+  testing_support::FakeBackend small, large;
+  small.set_own_memory_free(4 * kGiB);
+  large.set_own_memory_free(40 * kGiB);
+  // 3 GiB of the small one, 30 of the large one.
+  const PageShare shares[] = {{&small, 1 * kMiB}, {&large, 4 * kMiB}, {&large, 2 * kMiB}};
+  EXPECT_EQ(default_kv_pages({shares, 1}, 16, 8192), 3 * 1024);
+  EXPECT_EQ(default_kv_pages({shares + 1, 1}, 16, 8192), 30 * 1024 / 4);
+  EXPECT_EQ(default_kv_pages({shares + 1, 2}, 16, 8192), 30 * 1024 / 6);
+  EXPECT_EQ(default_kv_pages(shares, 16, 8192), 3 * 1024);
+}
+
 TEST(MemoryBudget, DoesNotOverflow) {
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
   EXPECT_EQ(default_kv_budget_bytes(kGiB, 1, kMax, 8 * kGiB), 2048 * kGiB);

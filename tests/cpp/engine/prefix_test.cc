@@ -32,8 +32,9 @@ void write_prefix(const kernels::PagedKvView& kv, std::span<const PageId> pages,
 }
 
 EngineOptions with_prefix(int64_t length, EngineOptions options = {}) {
-  options.write_prefix = [length](const kernels::PagedKvView& kv, std::span<const PageId> pages) {
-    write_prefix(kv, pages, length);
+  options.write_prefix = [length](std::span<const kernels::PagedKvView> kv,
+                                  std::span<const PageId> pages) {
+    write_prefix(kv.front(), pages, length);
   };
   return options;
 }

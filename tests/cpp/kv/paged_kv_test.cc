@@ -102,6 +102,40 @@ TEST(PagedKv, PagesKeepTheirContentWhileTheCacheGrows) {
   }
 }
 
+TEST(PagedKv, APageHasItsPartOnEveryBackend) {
+  const int64_t page_bytes = PagedKv::page_bytes(kShape);
+  FakeBackend first, second;
+  PagedKv kv(Placement({{&first, 0, 1}, {&second, 1, 3}}), kShape, 300 * page_bytes);
+  EXPECT_EQ(kv.max_pages(), 300);
+  kv.grow(70);
+  ASSERT_EQ(kv.views().size(), 2u);
+  EXPECT_EQ(kv.views()[0].page_bytes(), page_bytes / 3);
+  EXPECT_EQ(kv.views()[1].page_bytes(), page_bytes / 3 * 2);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(page_bytes));
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 % 251);
+  kv.write_page(66, bytes);
+  EXPECT_EQ(kv.read_page(66), bytes);
+  // Layers lie one behind the other in a page.
+  EXPECT_EQ(kv.views()[0].pages[66][5], bytes[5]);
+  EXPECT_EQ(kv.views()[1].pages[66][5], bytes[static_cast<std::size_t>(page_bytes / 3) + 5]);
+}
+
+TEST(PagedKv, GrowsOnWhereOneOfItsBackendsHadNoMemory) {
+  const int64_t page_bytes = PagedKv::page_bytes(kShape);
+  FakeBackend roomy, full(30 * page_bytes);
+  PagedKv kv(Placement({{&roomy, 0, 1}, {&full, 1, 3}}), kShape, 1000 * page_bytes);
+  EXPECT_THROW(kv.grow(64), Error);
+  EXPECT_EQ(kv.allocated_bytes(), 0);
+  full.set_memory_left(std::numeric_limits<int64_t>::max());
+  kv.grow(100);
+  EXPECT_GE(kv.allocated_bytes(), 100 * page_bytes);
+  std::set<std::byte*> starts;
+  for (const kernels::PagedKvView& view : kv.views()) {
+    for (int64_t page = 0; page < 100; ++page) starts.insert(view.pages[page]);
+  }
+  EXPECT_EQ(starts.size(), 200u);
+}
+
 TEST(PagedKv, StaysUsableWhereTheDeviceHasNoMoreMemory) {
   const int64_t page_bytes = PagedKv::page_bytes(kShape);
   FakeBackend backend(100 * page_bytes);

@@ -36,10 +36,19 @@ class Runner {
 
   Runner(const ModelConfig& config, MemorySource& source, DType kv_dtype = DType::kF32,
          std::unique_ptr<Backend> backend = test::exact_backend(2))
+      : Runner(config, source, kv_dtype, all_on(std::move(backend), config.num_layers)) {}
+
+  // So many layers on each of these.
+  struct OnBackend {
+    std::unique_ptr<Backend> backend;
+    int64_t num_layers;
+  };
+  Runner(const ModelConfig& config, MemorySource& source, DType kv_dtype,
+         std::vector<OnBackend> backends)
       : config_(config),
-        backend_(std::move(backend)),
-        model_(load_model(config, source, *backend_)),
-        kv_(*backend_, {config.num_layers, config.num_kv_heads, config.head_dim, kv_dtype},
+        backends_(std::move(backends)),
+        model_(load_model(config, source, placement())),
+        kv_(placement(), {config.num_layers, config.num_kv_heads, config.head_dim, kv_dtype},
             int64_t{64} << 20) {
     model_->reserve(kMaxRows, kMaxRows);
     kv_.grow(kSequences * kBlocks);
@@ -82,7 +91,7 @@ class Runner {
                      .block_table = block_table_,
                      .block_table_stride = kBlocks,
                      .logit_rows = logit_rows},
-                    kv_.view(), logits.data());
+                    kv_.views(), logits.data());
     std::vector<std::vector<float>> rows;
     for (std::size_t row = 0; row < tokens.size(); ++row) {
       const auto begin = logits.begin() + static_cast<int64_t>(row) * config_.vocab_size;
@@ -92,8 +101,24 @@ class Runner {
   }
 
  private:
+  static std::vector<OnBackend> all_on(std::unique_ptr<Backend> backend, int64_t num_layers) {
+    std::vector<OnBackend> backends;
+    backends.push_back({std::move(backend), num_layers});
+    return backends;
+  }
+
+  Placement placement() const {
+    std::vector<PlacedLayers> parts;
+    int64_t begin = 0;
+    for (const OnBackend& on : backends_) {
+      parts.push_back({on.backend.get(), begin, begin + on.num_layers});
+      begin += on.num_layers;
+    }
+    return Placement(parts);
+  }
+
   ModelConfig config_;
-  std::unique_ptr<Backend> backend_;
+  std::vector<OnBackend> backends_;
   std::unique_ptr<Model> model_;
   PagedKv kv_;
   std::vector<int32_t> block_table_;
