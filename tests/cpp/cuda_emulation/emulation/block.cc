@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "emulation/fiber.h"
+#include "emulation/races.h"
 #include "emulation/reports.h"
 #include "emulation/shared_arena.h"
 #include "emulation/thread_state.h"
@@ -24,15 +25,8 @@ constinit thread_local dim3 gridDim{};
 namespace cuda_emulation {
 namespace {
 
-constexpr unsigned kBarriers = 16;
 const char* const kGatherings[] = {"__syncwarp",       "a shuffle", "a vote",  "a warp's reduction",
                                    "__match_any_sync", "mma",       "ldmatrix"};
-
-struct Barrier {
-  unsigned arrived = 0;
-  unsigned expected = 0;  // 0: nobody is there
-  std::vector<Thread*> waiting;
-};
 
 }  // namespace
 
@@ -41,7 +35,7 @@ class Machine {
  public:
   void run(const dim3& grid, unsigned threads, std::size_t shared_bytes,
            const std::function<void()>& kernel);
-  void barrier(unsigned id, unsigned threads, bool wait);
+  void barrier();
   Meeting& meet(uint32_t mask, Gathering kind, const void* deposit, std::size_t bytes,
                 void (*complete)(Meeting&));
   static void leave(Meeting& meeting);
@@ -62,7 +56,7 @@ class Machine {
 
   std::vector<std::unique_ptr<Thread>> threads_;
   std::deque<Thread*> ready_;
-  Barrier barriers_[kBarriers];
+  std::vector<Thread*> at_barrier_;
   std::vector<Warp> warps_;
   const std::function<void()>* kernel_ = nullptr;
   unsigned count_ = 0;
@@ -126,12 +120,9 @@ void Machine::run(const dim3& grid, unsigned threads, std::size_t shared_bytes,
 }
 
 void Machine::run_block() {
-  open_shared_arena(shared_bytes_, count_);
+  open_shared_arena(shared_bytes_);
   ready_.clear();
-  for (Barrier& barrier : barriers_) {
-    barrier.arrived = barrier.expected = 0;
-    barrier.waiting.clear();
-  }
+  at_barrier_.clear();
   for (Warp& warp : warps_) {
     for (Meeting& meeting : warp.meetings) meeting.left = meeting.arrived = meeting.mask;
   }
@@ -188,26 +179,15 @@ void Machine::wait(Thread& thread, const char* what, uint32_t mask) {
   thread.fiber.suspend();
 }
 
-void Machine::barrier(unsigned id, unsigned threads, bool wait_there) {
-  Thread& self = *running;
-  Barrier& barrier = barriers_[id % kBarriers];
-  if (threads == 0) threads = count_;
-  if (barrier.expected == 0) barrier.expected = threads;
-  if (barrier.expected != threads) {
-    report("threads come to one barrier with different counts, " + std::to_string(threads) +
-           " and " + std::to_string(barrier.expected));
-  }
-  order_at_barrier_arrival(self, id % kBarriers);
-  if (++barrier.arrived < barrier.expected) {
-    if (!wait_there) return;
-    barrier.waiting.push_back(&self);
-    wait(self, id == 0 ? "__syncthreads()" : "a named barrier", 0);
+void Machine::barrier() {
+  if (at_barrier_.size() + 1 < count_) {
+    at_barrier_.push_back(running);
+    wait(*running, "__syncthreads()", 0);
     return;
   }
-  order_at_barrier(id % kBarriers, barrier.expected == count_);
-  barrier.arrived = barrier.expected = 0;
-  for (Thread* thread : barrier.waiting) ready(thread);
-  barrier.waiting.clear();
+  order_blocks();
+  for (Thread* thread : at_barrier_) ready(thread);
+  at_barrier_.clear();
 }
 
 Meeting& Machine::meet(uint32_t mask, Gathering kind, const void* deposit, std::size_t bytes,
@@ -281,17 +261,17 @@ void report(const std::string& sentence) {
   add_report(where.str());
 }
 
+bool in_kernel() {
+  return running != nullptr;
+}
 unsigned thread_index() {
   return running == nullptr ? 0 : running->index;
 }
 std::byte* block_shared_memory(std::size_t bytes) {
   return machine->shared(bytes);
 }
-void block_barrier(unsigned id, unsigned threads) {
-  machine->barrier(id, threads, true);
-}
-void block_barrier_arrive(unsigned id, unsigned threads) {
-  machine->barrier(id, threads, false);
+void block_barrier() {
+  machine->barrier();
 }
 
 Meeting& meet(uint32_t mask, Gathering kind, const void* deposit, std::size_t bytes,

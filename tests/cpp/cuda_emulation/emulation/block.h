@@ -30,6 +30,9 @@ void run_grid(const dim3& grid, unsigned threads, std::size_t shared_bytes,
 // is added to it.
 void report(const std::string& sentence);
 
+// Whether the calling code is a kernel's.
+bool in_kernel();
+
 // Index in the block and in the warp of the running thread.
 unsigned thread_index();
 inline unsigned lane_index() {
@@ -39,10 +42,8 @@ inline unsigned lane_index() {
 // The block's shared memory. Reports where it is smaller than `bytes`.
 std::byte* block_shared_memory(std::size_t bytes);
 
-// Waits for `threads` threads of the block (0: all) at barrier `id`.
-void block_barrier(unsigned id, unsigned threads);
-// Counts as having come to the barrier without waiting for the others.
-void block_barrier_arrive(unsigned id, unsigned threads);
+// __syncthreads()
+void block_barrier();
 
 // Lanes that do something together: each deposits up to kDepositBytes, and when all that the mask
 // names have come, each may read what all deposited until it leaves.

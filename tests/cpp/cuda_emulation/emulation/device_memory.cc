@@ -6,7 +6,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <string>
 #include <vector>
+
+#include "emulation/block.h"
+#include "emulation/races.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -53,6 +57,7 @@ class Arena {
     if (found == allocations_.end()) return false;
     const std::size_t bytes = found->second.bytes;
     allocations_.erase(found);
+    latest = {};
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(memory, bytes);
 #endif
@@ -71,6 +76,10 @@ class Arena {
     if (after == allocations_.begin()) return nullptr;
     const Allocation& allocation = (--after)->second;
     return memory + bytes <= allocation.begin + allocation.bytes ? &allocation : nullptr;
+  }
+  const Allocation* last_before(const std::byte* memory) const {
+    auto after = allocations_.upper_bound(const_cast<std::byte*>(memory));
+    return after == allocations_.begin() ? nullptr : &(--after)->second;
   }
   bool holds(const std::byte* memory) const {
     return begin_ != nullptr && memory >= begin_ && memory < begin_ + kArenaBytes;
@@ -107,6 +116,10 @@ class Arena {
   std::byte* begin_ = nullptr;
   std::size_t next_ = 0;
   std::map<std::byte*, Allocation> allocations_;
+
+ public:
+  int kernel_device = 0;
+  Allocation latest;  // that a kernel touched
 };
 
 Arena& arena() {
@@ -135,6 +148,37 @@ const Allocation* device_allocation(const void* memory, std::size_t bytes) {
 }
 bool in_device_arena(const void* memory) {
   return arena().holds(static_cast<const std::byte*>(memory));
+}
+
+void set_kernel_device(int device) {
+  arena().kernel_device = device;
+  arena().latest = {};
+}
+
+bool is_valid_in_kernel(const void* memory, std::size_t bytes) {
+  Arena& all = arena();
+  const auto* const place = static_cast<const std::byte*>(memory);
+  const std::byte* const end = all.latest.begin + all.latest.bytes;
+  if (place >= all.latest.begin && place + bytes <= end) return true;
+  const Allocation* const found = all.find(place, bytes);
+  if (found == nullptr || found->device != all.kernel_device) return false;
+  all.latest = *found;
+  return true;
+}
+
+void report_invalid_access(const void* memory, std::size_t bytes, bool writes, const void* code) {
+  const auto* const place = static_cast<const std::byte*>(memory);
+  std::string sentence = std::string(writes ? "writes " : "reads ") + std::to_string(bytes) +
+                         " bytes of device memory that ";
+  if (const Allocation* const found = arena().find(place, bytes)) {
+    sentence += "belongs to device " + std::to_string(found->device);
+  } else if (const Allocation* const before = arena().last_before(place)) {
+    sentence += "is not allocated (at byte " + std::to_string(place - before->begin) +
+                " from the begin of an allocation of " + std::to_string(before->bytes) + ")";
+  } else {
+    sentence += "is not allocated";
+  }
+  report(sentence + ", in " + name_of_code(code));
 }
 
 std::byte* allocate_pinned(std::size_t bytes) {

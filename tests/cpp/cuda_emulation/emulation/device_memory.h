@@ -24,6 +24,12 @@ const Allocation* device_allocation(const void* memory, std::size_t bytes);
 // Whether the address is among those that device memory has, allocated or not.
 bool in_device_arena(const void* memory);
 
+// For the kernels that run next: whose memory they see.
+void set_kernel_device(int device);
+// Whether a kernel may touch this device memory: it is allocated, and its own device's.
+bool is_valid_in_kernel(const void* memory, std::size_t bytes);
+void report_invalid_access(const void* memory, std::size_t bytes, bool writes, const void* code);
+
 std::byte* allocate_pinned(std::size_t bytes);
 bool free_pinned(void* memory);
 bool is_pinned(const void* memory);

@@ -122,7 +122,9 @@ void enqueue_kernel(const void* kernel, const dim3& grid, int threads, std::size
     fail(cudaErrorInvalidResourceHandle);
     return;
   }
+  const int device = this_device;
   enqueue(stream, [=, body = std::move(body)] {
+    set_kernel_device(device);
     const std::size_t before = report_count();
     run_grid(grid, static_cast<unsigned>(threads), shared_bytes, body);
     ++host().kernels_run;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "emulation/device_memory.h"
 #include "emulation/halves.h"
 #include "emulation/shared_arena.h"
 #include "emulation/thread_state.h"
@@ -101,14 +102,15 @@ void mma_s8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   mma<int32_t, int64_t, 8, from_s8>(d, a, b);
 }
 
-void check_row_address(const void* row) {
+bool is_row_address(const void* row) {
   const auto* const place = static_cast<const std::byte*>(row);
   const std::byte* const begin = shared_arena();
   if (place < begin || place + 16 > begin + kMaxSharedBytes) {
     report("ldmatrix is given an address outside of shared memory");
-  } else if ((place - begin) % 16 != 0) {
-    report("ldmatrix is given an address that is no multiple of 16");
+    return false;
   }
+  if ((place - begin) % 16 != 0) report("ldmatrix is given an address that is no multiple of 16");
+  return true;
 }
 
 void distribute_matrices(uint32_t* registers, int count, const uint4& row, bool transposed) {
@@ -140,8 +142,14 @@ void start_copy(void* shared, const void* global, int bytes) {
     report("cp.async is to copy " + std::to_string(bytes) + " bytes");
     return;
   }
+  if (bytes > 0 && in_device_arena(global) &&
+      !is_valid_in_kernel(global, static_cast<std::size_t>(bytes))) {
+    report_invalid_access(global, static_cast<std::size_t>(bytes), false,
+                          __builtin_return_address(0));
+    return;
+  }
   Thread& self = *running_thread();
-  poison_for_copy(place);
+  poison_for_copy(place, __builtin_return_address(0));
   self.copies.push_back(
       {place, static_cast<const std::byte*>(global), static_cast<std::size_t>(bytes)});
   ++self.copies_in_open_group;
@@ -155,10 +163,10 @@ void close_copy_group() {
 
 namespace {
 
-void finish_oldest(Thread& thread, std::size_t count) {
+void finish_oldest(Thread& thread, std::size_t count, const void* code) {
   for (std::size_t i = 0; i < count; ++i) {
     const PendingCopy& copy = thread.copies[i];
-    finish_copy(copy.shared, copy.global, copy.bytes);
+    finish_copy(copy.shared, copy.global, copy.bytes, code);
   }
   thread.copies.erase(thread.copies.begin(),
                       thread.copies.begin() + static_cast<std::ptrdiff_t>(count));
@@ -169,13 +177,13 @@ void finish_oldest(Thread& thread, std::size_t count) {
 void wait_for_copies(int pending_groups) {
   Thread& self = *running_thread();
   while (self.groups.size() > static_cast<std::size_t>(pending_groups)) {
-    finish_oldest(self, self.groups.front());
+    finish_oldest(self, self.groups.front(), __builtin_return_address(0));
     self.groups.erase(self.groups.begin());
   }
 }
 
 void finish_copies(Thread& thread) {
-  finish_oldest(thread, thread.copies.size());
+  finish_oldest(thread, thread.copies.size(), __builtin_return_address(0));
 }
 
 }  // namespace cuda_emulation

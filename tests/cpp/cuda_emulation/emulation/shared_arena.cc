@@ -1,6 +1,9 @@
 #include "emulation/shared_arena.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "emulation/races.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -9,41 +12,60 @@
 namespace cuda_emulation {
 namespace {
 
-constexpr std::size_t kGuardBytes = 64 * 1024;
 constexpr int kPoison = 0xff;
 
 struct Arena {
-  alignas(1024) std::byte before[kGuardBytes];
+  alignas(1024) std::byte before[kSharedGuardBytes];
   std::byte memory[kMaxSharedBytes];
-  std::byte behind[kGuardBytes];
+  std::byte behind[kSharedGuardBytes];
+  std::size_t bytes = 0;
+  bool copied[kMaxSharedBytes / kCopyBytes] = {};  // a copy is under way, by aligned place
 };
 Arena arena;
+
+std::size_t copy_index(const std::byte* place) {
+  return static_cast<std::size_t>(place - arena.memory) / kCopyBytes;
+}
 
 }  // namespace
 
 std::byte* shared_arena() {
   return arena.memory;
 }
+std::size_t shared_arena_bytes() {
+  return arena.bytes;
+}
 
-void open_shared_arena(std::size_t bytes, [[maybe_unused]] unsigned threads) {
+void open_shared_arena(std::size_t bytes) {
+  std::fill_n(arena.copied, (arena.bytes + kCopyBytes - 1) / kCopyBytes, false);
+  arena.bytes = bytes;
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_poison_memory_region(&arena, sizeof(arena));
+  __asan_poison_memory_region(arena.before, 2 * kSharedGuardBytes + kMaxSharedBytes);
   __asan_unpoison_memory_region(arena.memory, bytes);
 #endif
   std::memset(arena.memory, kPoison, bytes);
+  order_blocks();
 }
 
-void poison_for_copy(std::byte* place) {
+void poison_for_copy(std::byte* place, const void* code) {
+  check_shared_access(place, kCopyBytes, Access::kWrite, code);
   std::memset(place, kPoison, kCopyBytes);
+  arena.copied[copy_index(place)] = true;
 }
 
-void finish_copy(std::byte* place, const std::byte* global, std::size_t bytes) {
+void finish_copy(std::byte* place, const std::byte* global, std::size_t bytes, const void* code) {
+  arena.copied[copy_index(place)] = false;
+  check_shared_access(place, kCopyBytes, Access::kWrite, code);
   std::memcpy(place, global, bytes);
   std::memset(place + bytes, 0, kCopyBytes - bytes);
 }
 
-void order_at_barrier_arrival(const Thread&, unsigned) {}
-void order_at_barrier(unsigned, bool) {}
-void order_lanes(unsigned, uint32_t) {}
+bool is_being_copied(const std::byte* place, std::size_t bytes) {
+  const std::size_t last = copy_index(place + bytes - 1);
+  for (std::size_t i = copy_index(place); i <= last; ++i) {
+    if (arena.copied[i]) return true;
+  }
+  return false;
+}
 
 }  // namespace cuda_emulation

@@ -9,8 +9,7 @@
 
 namespace cuda_emulation {
 
-// A cp.async of `kCopyBytes`, of which `bytes` are read and the others become zero.
-inline constexpr std::size_t kCopyBytes = 16;
+// A cp.async.
 struct PendingCopy {
   std::byte* shared;
   const std::byte* global;

@@ -8,7 +8,7 @@
 #include "emulation/block.h"
 
 inline void __syncthreads() {
-  cuda_emulation::block_barrier(0, 0);
+  cuda_emulation::block_barrier();
 }
 inline void __syncwarp(unsigned mask = 0xffffffff) {
   using namespace cuda_emulation;
