@@ -22,6 +22,8 @@ namespace {
 
 constexpr int64_t kBlock = 32;  // codes that lie together
 constexpr int64_t kRowAlignment = 16;
+// So that a kernel can copy the scales of any four blocks at once, 8 to 32 bytes.
+constexpr int64_t kScalesAlignment = 32;
 
 int64_t round_up(int64_t value, int64_t multiple) {
   return ceil_div(value, multiple) * multiple;
@@ -192,9 +194,9 @@ WeightLayout weight_layout(DType dtype, int64_t n, int64_t k) {
   const WeightForm form = weight_form(dtype);
   WeightLayout layout{.dtype = dtype, .form = form, .n = n, .k = k, .streams = {}, .size_bytes = 0};
   const int64_t parts = form.is_quantized() ? k / form.part : 0;
-  const int64_t row_bytes[kWeightStreams] = {codes_row_bytes(form.codes, k),
-                                             parts * (form.half_scales ? 2 : 4),
-                                             form.minimums ? parts * 4 : 0};
+  const int64_t row_bytes[kWeightStreams] = {
+      codes_row_bytes(form.codes, k), round_up(parts * (form.half_scales ? 2 : 4), kScalesAlignment),
+      form.minimums ? round_up(parts * 4, kScalesAlignment) : 0};
   for (int i = 0; i < kWeightStreams; ++i) {
     layout.streams[i] = {.offset = layout.size_bytes, .row_bytes = row_bytes[i]};
     layout.size_bytes = round_up(layout.size_bytes + n * row_bytes[i], kStreamAlignment);
@@ -210,6 +212,9 @@ void pack_rows(const std::byte* stored, int64_t count, const WeightLayout& layou
     const auto place = [&](const WeightStream& stream) {
       return packed + stream.offset + (first_row + i) * stream.row_bytes;
     };
+    for (const WeightStream& stream : {layout.streams[1], layout.streams[2]}) {
+      std::memset(place(stream), 0, static_cast<std::size_t>(stream.row_bytes));
+    }
     pack(stored + i * stored_row_bytes, layout.k,
          {place(layout.streams[0]), place(layout.streams[1]), place(layout.streams[2])});
   }
@@ -223,6 +228,8 @@ DeviceWeight device_weight(const WeightLayout& layout, const std::byte* base) {
           .n = layout.n,
           .k = layout.k,
           .codes_row_bytes = layout.streams[0].row_bytes,
+          .scales_row_bytes = layout.streams[1].row_bytes,
+          .minimums_row_bytes = layout.streams[2].row_bytes,
           .codes = place(layout.streams[0]),
           .scales = place(layout.streams[1]),
           .minimums = place(layout.streams[2])};

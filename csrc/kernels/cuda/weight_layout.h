@@ -3,14 +3,15 @@
 //
 // A matrix is up to three streams, each row by row in the order of the matrix and each starting at
 // a multiple of 256 bytes of one allocation:
-//   codes     the weights themselves, rows of codes_row_bytes (a multiple of 16)
-//   scales    one for each `part` consecutive weights of a row (quantized forms)
+//   codes     the weights themselves
+//   scales    one for each `part` consecutive weights of a row (quantized forms), f16 or f32
 //   minimums  the same, f32, where the form has them
+// Rows of codes are multiples of 16 bytes, of scales and minimums of 32, filled up with zeros.
 // A weight is scale * code + minimum. Codes of 32 weights lie together:
 //   kNibbles  16 bytes: byte j holds code j (low nibble) and code j + 16. Codes 0..15; without
 //             minimums the weight is scale * (code - 8)
 //   kBytes    32 signed bytes
-// Plain weights are kept as stored; rows are filled up with zeros to 16 bytes.
+// Plain weights are kept as stored.
 #pragma once
 
 #include <cstddef>
@@ -68,7 +69,9 @@ struct DeviceWeight {
   WeightForm form;
   int64_t n;                  // outputs = rows
   int64_t k;                  // inputs
-  int64_t codes_row_bytes;    // from one row of codes to the next
+  int64_t codes_row_bytes;     // from one row to the next
+  int64_t scales_row_bytes;    // 0: plain
+  int64_t minimums_row_bytes;  // 0: none
   const std::byte* codes;     // (n, codes_row_bytes)
   const std::byte* scales;    // (n, k / part) f16 or f32; nullptr: plain
   const std::byte* minimums;  // (n, k / part) f32 or nullptr
