@@ -4,6 +4,7 @@
 // wait for each other at the end only, when their strands are added.
 #include <cuda_runtime.h>
 
+#include "kernels/cuda/block_sum.cuh"
 #include "kernels/cuda/gemv_codes.cuh"
 #include "kernels/cuda/gemv_kernels.h"
 #include "kernels/cuda/launch.cuh"
@@ -14,9 +15,8 @@
 namespace chatglm::kernels::cuda {
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kWarps = 8;
-constexpr int kThreads = kWarps * kWarp;
+constexpr int kThreads = kWarps * kWarpLanes;
 constexpr int kTileOutputs = 16;
 constexpr int kTiles = 2;
 constexpr int kOutputs = kTiles * kTileOutputs;
@@ -29,13 +29,18 @@ template <typename Form>
 struct alignas(16) Stage {
   static constexpr bool kNibbles = Form::kForm.codes == Codes::kNibbles;
   static constexpr int kChunks = kStepBlocks * (kNibbles ? 1 : 2);  // 16 bytes each, of a row
-  static constexpr int kParts = kStepBlocks * BlockScales<Form>::kParts;
+  // Scales come 16 bytes at a time; those of 8 blocks where four have less.
+  static constexpr int kScaleBlocks = Form::kForm.half_scales ? 2 * kStepBlocks : kStepBlocks;
+  static constexpr int kParts = kScaleBlocks * BlockScales<Form>::kParts;
   static constexpr int kScaleBytes = kParts * (Form::kForm.half_scales ? 2 : 4);
   static constexpr int kMinimumBytes = Form::kForm.minimums ? kParts * 4 : 0;
+  static_assert(kScaleBytes % 16 == 0);
+  static_assert(!Form::kForm.half_scales || BlockScales<Form>::kParts == 1);
 
   uint4 codes[kOutputs][kChunks];
   alignas(16) std::byte scales[kOutputs][kScaleBytes];
-  alignas(16) std::byte minimums[kMinimumBytes > 0 ? kOutputs : 1][kMinimumBytes > 0 ? kMinimumBytes : 16];
+  alignas(16)
+      std::byte minimums[kMinimumBytes > 0 ? kOutputs : 1][kMinimumBytes > 0 ? kMinimumBytes : 16];
 
   // Chunks of neighbouring rows lie in different banks.
   __device__ __forceinline__ uint4* chunk(int row, int index) {
@@ -60,14 +65,11 @@ struct Shared {
   };
 };
 
-// Copies `kBytes`, a multiple of 8.
 template <int kBytes>
 __device__ __forceinline__ void copy_scales(std::byte* shared, const std::byte* global) {
-  if constexpr (kBytes == 8) {
-    cp_async_8(shared, global);
-  } else {
-    for (int i = 0; i < kBytes; i += 16) cp_async_16(shared + i, global + i);
-  }
+  static_assert(kBytes % 16 == 0);
+#pragma unroll
+  for (int i = 0; i < kBytes; i += 16) cp_async_16(shared + i, global + i);
 }
 
 // What a lane copies of the block's rows; there are none beyond the last, whose sums nobody takes.
@@ -75,7 +77,7 @@ template <typename Form>
 struct Copier {
   using Parts = Stage<Form>;
   static constexpr int kBlockChunks = Parts::kChunks / kStepBlocks;
-  static constexpr int kRowsAtOnce = kWarp / Parts::kChunks;
+  static constexpr int kRowsAtOnce = kWarpLanes / Parts::kChunks;
 
   const std::byte* codes;     // row lane / kChunks, chunk lane % kChunks
   const std::byte* scales;    // row lane
@@ -85,16 +87,15 @@ struct Copier {
   int blocks;  // of a row
   int lane;
 
-  __device__ __forceinline__ Copier(const DeviceWeight& weight, int64_t first_output, int lane)
-      : codes_row_bytes(weight.codes_row_bytes),
+  __device__ __forceinline__ Copier(const DeviceWeight& weight, int64_t first_output, int own_lane)
+      : codes(weight.codes + (first_output + own_lane / Parts::kChunks) * weight.codes_row_bytes +
+              own_lane % Parts::kChunks * 16),
+        scales(weight.scales + (first_output + own_lane) * weight.scales_row_bytes),
+        minimums(weight.minimums + (first_output + own_lane) * weight.minimums_row_bytes),
+        codes_row_bytes(weight.codes_row_bytes),
         rows(static_cast<int>(min(weight.n - first_output, static_cast<int64_t>(kOutputs)))),
         blocks(static_cast<int>(weight.k / kInputBlock)),
-        lane(lane) {
-    codes = weight.codes + (first_output + lane / Parts::kChunks) * codes_row_bytes +
-            lane % Parts::kChunks * 16;
-    scales = weight.scales + (first_output + lane) * weight.scales_row_bytes;
-    minimums = weight.minimums + (first_output + lane) * weight.minimums_row_bytes;
-  }
+        lane(own_lane) {}
 
   // Starts to copy the blocks [first, first + kStepBlocks), as far as there are any.
   __device__ __forceinline__ void start(Parts& stage, int first) const {
@@ -107,10 +108,10 @@ struct Copier {
         source += kRowsAtOnce * codes_row_bytes;
       }
     }
-    static_assert(kOutputs == kWarp);
+    static_assert(kOutputs == kWarpLanes);
     if (first < blocks && lane < rows) {
-      // Rows of scales are filled up, so that there are always some for four blocks.
-      const int step = first / kStepBlocks;
+      // Rows of scales are filled up, so that there are always as many.
+      const int step = first / Parts::kScaleBlocks;
       copy_scales<Parts::kScaleBytes>(stage.scales[lane], scales + step * Parts::kScaleBytes);
       if constexpr (Form::kForm.minimums) {
         copy_scales<Parts::kMinimumBytes>(stage.minimums[lane],
@@ -143,7 +144,7 @@ struct Inputs {
 template <typename Form>
 __device__ __forceinline__ void load_codes(Stage<Form>& stage, int block, int lane,
                                            uint32_t (&a)[kTiles][4]) {
-  static_assert(kOutputs == kWarp);
+  static_assert(kOutputs == kWarpLanes);
   uint32_t first[4], second[4];  // halves of the block, eight rows each
   if constexpr (Stage<Form>::kNibbles) {
     uint32_t both[4];
@@ -199,11 +200,12 @@ __device__ __forceinline__ void add_block(const uint32_t (&a)[4], const uint2& x
 
 // Grid: (groups of kOutputs outputs). kGroups: of 8 rows of x.
 template <typename Form, int kGroups>
-__global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1) multiply_grouped(ProductArgs args) {
+__global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1)
+    multiply_grouped(ProductArgs args) {
   using Memory = Shared<Form, kGroups>;
   Memory& shared = shared_memory<Memory>();
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpLanes;
   const DeviceWeight& weight = args.weight;
   const int64_t first_output = static_cast<int64_t>(blockIdx.x) * kOutputs;
   const int blocks = static_cast<int>(weight.k / kInputBlock);
@@ -243,7 +245,8 @@ __global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1) multiply_group
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int row = tile * kTileOutputs + half * 8 + lane / 4;
-          scales[half].load(stage.scales[row], stage.minimums[Form::kForm.minimums ? row : 0], s);
+          scales[half].load(stage.scales[row], stage.minimums[Form::kForm.minimums ? row : 0],
+                            first % Stage<Form>::kScaleBlocks + s);
         }
 #pragma unroll
         for (int group = 0; group < kGroups; ++group) {
@@ -264,9 +267,8 @@ __global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1) multiply_group
       for (int i = 0; i < 4; ++i) {
         const int row = tile * kTileOutputs + i / 2 * 8 + lane / 4;
         const int column = group * kGroupInputs + lane % 4 * 2 + i % 2;
-        shared.sums[warp][column][row] =
-            (strands[0][tile][group][i] + strands[1][tile][group][i]) +
-            (strands[2][tile][group][i] + strands[3][tile][group][i]);
+        shared.sums[warp][column][row] = (strands[0][tile][group][i] + strands[1][tile][group][i]) +
+                                         (strands[2][tile][group][i] + strands[3][tile][group][i]);
       }
     }
   }
@@ -275,8 +277,8 @@ __global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1) multiply_group
     float sums[kWarps];
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) sums[w] = shared.sums[w][column][lane];
-    const float sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
-                      ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    const float sum =
+        ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
     if (column < args.m && first_output + lane < weight.n) {
       finish_output(args, column, first_output + lane, sum);
     }

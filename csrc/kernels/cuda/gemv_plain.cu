@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/block_sum.cuh"
 #include "kernels/cuda/gemv_codes.cuh"
 #include "kernels/cuda/gemv_kernels.h"
 #include "kernels/cuda/launch.cuh"
@@ -16,9 +17,7 @@
 namespace chatglm::kernels::cuda {
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 128;
-constexpr unsigned kAllLanes = 0xffffffffU;
 
 // 16 bytes of weights as f32.
 template <Codes kCodes>
@@ -69,8 +68,8 @@ struct Chunk<Codes::kBF16> {
 template <Codes kCodes, int kInputs, int kOutputs, int kUnroll>
 __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int64_t x_cols) {
   constexpr int kWeights = Chunk<kCodes>::kWeights;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int64_t warp = (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x) / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int64_t warp = (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x) / kWarpLanes;
   const int64_t first_output = warp * kOutputs;
   const int64_t first_input = static_cast<int64_t>(blockIdx.x) * kInputs;
   const DeviceWeight& weight = args.weight;
@@ -80,8 +79,8 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
   const uint4* codes[kOutputs];
 #pragma unroll
   for (int o = 0; o < kOutputs; ++o) {
-    codes[o] = reinterpret_cast<const uint4*>(
-        weight.codes + min(first_output + o, weight.n - 1) * weight.codes_row_bytes);
+    codes[o] = reinterpret_cast<const uint4*>(weight.codes + min(first_output + o, weight.n - 1) *
+                                                                 weight.codes_row_bytes);
   }
   const float4* x[kInputs];
 #pragma unroll
@@ -96,7 +95,7 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
     for (int u = 0; u < kUnroll; ++u) {
 #pragma unroll
       for (int o = 0; o < kOutputs; ++o) {
-        loaded[u][o] = load_streaming(codes[o] + min(first + u * kWarp + lane, chunks - 1));
+        loaded[u][o] = load_streaming(codes[o] + min(first + u * kWarpLanes + lane, chunks - 1));
       }
     }
   };
@@ -106,7 +105,7 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
   for (int64_t first = 0;;) {
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
-      const int64_t chunk = first + u * kWarp + lane;
+      const int64_t chunk = first + u * kWarpLanes + lane;
       if (chunk < chunks) {
         float weights[kOutputs][kWeights];
 #pragma unroll
@@ -132,7 +131,7 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
         }
       }
     }
-    first += kUnroll * kWarp;
+    first += kUnroll * kWarpLanes;
     if (first >= chunks) break;
     load(first);
   }
@@ -141,9 +140,7 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
   for (int o = 0; o < kOutputs; ++o) {
 #pragma unroll
     for (int i = 0; i < kInputs; ++i) {
-      float sum = sums[o][i];
-#pragma unroll
-      for (int step = kWarp / 2; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
+      const float sum = warp_sum(sums[o][i]);
       if (lane == o * kInputs + i && first_input + i < args.m && first_output + o < weight.n) {
         finish_output(args, first_input + i, first_output + o, sum);
       }
@@ -153,7 +150,7 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
 
 template <Codes kCodes, int kInputs, int kOutputs, int kUnroll>
 void run(const ProductArgs& args, Stream stream) {
-  constexpr int64_t kBlockOutputs = kThreads / kWarp * kOutputs;
+  constexpr int64_t kBlockOutputs = kThreads / kWarpLanes * kOutputs;
   const dim3 grid(static_cast<unsigned>((args.m + kInputs - 1) / kInputs),
                   static_cast<unsigned>((args.weight.n + kBlockOutputs - 1) / kBlockOutputs));
   launch(multiply_plain<kCodes, kInputs, kOutputs, kUnroll>, grid, kThreads, 0, stream, args,

@@ -3,6 +3,7 @@
 // Loads of kUnroll steps are under way at once.
 #include <cuda_runtime.h>
 
+#include "kernels/cuda/block_sum.cuh"
 #include "kernels/cuda/gemv_codes.cuh"
 #include "kernels/cuda/gemv_kernels.h"
 #include "kernels/cuda/launch.cuh"
@@ -12,9 +13,7 @@
 namespace chatglm::kernels::cuda {
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 128;
-constexpr unsigned kAllLanes = 0xffffffffU;
 
 __device__ __forceinline__ int dot_16(const uint4& a, const uint4& b, int sum) {
   sum = __dp4a(static_cast<int>(a.x), static_cast<int>(b.x), sum);
@@ -34,16 +33,16 @@ struct LaneCodes {
   // Of kLoads times 16 bytes at block `first`.
   __device__ static void load(const std::byte* codes, int64_t first, int64_t blocks, int lane,
                               uint4 (&loaded)[kLoads]) {
-    loaded[0] = load_streaming(reinterpret_cast<const uint4*>(codes) +
-                               min(first + lane, blocks - 1));
+    loaded[0] =
+        load_streaming(reinterpret_cast<const uint4*>(codes) + min(first + lane, blocks - 1));
   }
 
   uint4 low[1], high[1];
   __device__ void open(const uint4 (&loaded)[kLoads]) {
     const uint4& w = loaded[0];
     low[0] = make_uint4(low_nibbles(w.x), low_nibbles(w.y), low_nibbles(w.z), low_nibbles(w.w));
-    high[0] = make_uint4(high_nibbles(w.x), high_nibbles(w.y), high_nibbles(w.z),
-                         high_nibbles(w.w));
+    high[0] =
+        make_uint4(high_nibbles(w.x), high_nibbles(w.y), high_nibbles(w.z), high_nibbles(w.w));
   }
 
   struct Inputs {
@@ -74,7 +73,7 @@ struct LaneCodes<Codes::kBytes> {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
       loaded[i] = load_streaming(reinterpret_cast<const uint4*>(codes) +
-                                 min(2 * first + i * kWarp + lane, 2 * blocks - 1));
+                                 min(2 * first + i * kWarpLanes + lane, 2 * blocks - 1));
     }
   }
 
@@ -89,7 +88,7 @@ struct LaneCodes<Codes::kBytes> {
     __device__ void load(const Int8Row& x, int64_t first_block, int64_t blocks, int lane) {
 #pragma unroll
       for (int i = 0; i < kLoads; ++i) {
-        const int64_t block = min(first_block + i * kWarp / 2 + lane / 2, blocks - 1);
+        const int64_t block = min(first_block + i * kWarpLanes / 2 + lane / 2, blocks - 1);
         halves[i] = *x.half_block(block, lane % 2);
       }
     }
@@ -108,8 +107,8 @@ template <typename Form, int kInputs, int kOutputs, int kUnroll>
 __global__ void __launch_bounds__(kThreads) multiply_rowwise(ProductArgs args) {
   constexpr WeightForm kForm = Form::kForm;
   using Lane = LaneCodes<kForm.codes>;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kWarpLanes;
   const int64_t first_output = warp * kOutputs;
   const DeviceWeight& weight = args.weight;
   if (first_output >= weight.n) return;
@@ -121,7 +120,8 @@ __global__ void __launch_bounds__(kThreads) multiply_rowwise(ProductArgs args) {
     const int64_t output = min(first_output + o, weight.n - 1);
     codes[o] = weight.codes + output * weight.codes_row_bytes;
     scale_rows[o] = weight.scales + output * weight.scales_row_bytes;
-    minimum_rows[o] = kForm.minimums ? weight.minimums + output * weight.minimums_row_bytes : nullptr;
+    minimum_rows[o] =
+        kForm.minimums ? weight.minimums + output * weight.minimums_row_bytes : nullptr;
   }
   Int8Row x[kInputs];
 #pragma unroll
@@ -167,8 +167,8 @@ __global__ void __launch_bounds__(kThreads) multiply_rowwise(ProductArgs args) {
         for (int o = 0; o < kOutputs; ++o) {
           int first_dot, second_dot;
           opened[o].dot(inputs, lane, first_dot, second_dot);
-          const float sum = scales[u][o].add(sums[o][i], first_dot + first_more,
-                                             second_dot + second_more, step);
+          const float sum =
+              scales[u][o].add(sums[o][i], first_dot + first_more, second_dot + second_more, step);
           sums[o][i] = there ? sum : sums[o][i];
         }
       }
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kThreads) multiply_rowwise(ProductArgs args) {
     for (int i = 0; i < kInputs; ++i) {
       float sum = sums[o][i];
 #pragma unroll
-      for (int step = Lane::kNeighbour; step < kWarp; step *= 2) {
+      for (int step = Lane::kNeighbour; step < kWarpLanes; step *= 2) {
         sum += __shfl_xor_sync(kAllLanes, sum, step);
       }
       if constexpr (Lane::kNeighbour == 2) sum += __shfl_xor_sync(kAllLanes, sum, 1);
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(kThreads) multiply_rowwise(ProductArgs args) {
 
 template <typename Form, int kInputs, int kOutputs, int kUnroll>
 void run(const ProductArgs& args, Stream stream) {
-  constexpr int64_t kBlockOutputs = kThreads / kWarp * kOutputs;
+  constexpr int64_t kBlockOutputs = kThreads / kWarpLanes * kOutputs;
   const auto blocks = static_cast<unsigned>((args.weight.n + kBlockOutputs - 1) / kBlockOutputs);
   launch(multiply_rowwise<Form, kInputs, kOutputs, kUnroll>, dim3(blocks), kThreads, 0, stream,
          args);
@@ -213,8 +213,7 @@ void run_form(const ProductArgs& args, Stream stream) {
 }  // namespace
 
 void gemv_rowwise(const ProductArgs& args, Stream stream) {
-  QuantizedForms::call(args.weight.form,
-                       [&]<typename Form>() { run_form<Form>(args, stream); });
+  QuantizedForms::call(args.weight.form, [&]<typename Form>() { run_form<Form>(args, stream); });
 }
 
 }  // namespace chatglm::kernels::cuda

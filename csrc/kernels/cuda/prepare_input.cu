@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/block_sum.cuh"
 #include "kernels/cuda/int8_input.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/product.h"
@@ -20,35 +21,31 @@ constexpr int kQuad = 4;  // consecutive inputs, those of one thread
 constexpr int kHeld = 4;  // quads of a row that a thread keeps
 constexpr int kMaxThreads = 1024;
 constexpr int kSliceThreads = 256;  // of a block that needs no sum over its row
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffU;
 constexpr uint32_t kInfinityBits = 0x7f800000U;
 
 struct Shared {
-  float sums[kMaxThreads / kWarp];
-  uint32_t largest[kMaxThreads / kWarp];
+  float sums[kMaxThreads / kWarpLanes];
+  uint32_t largest[kMaxThreads / kWarpLanes];
 };
 
 // The same on every thread; adds the warps' sums in their order.
-__device__ float block_sum(Shared& shared, float value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, step);
-  }
-  if (threadIdx.x % kWarp == 0) shared.sums[threadIdx.x / kWarp] = value;
+__device__ float row_sum(Shared& shared, float value) {
+  value = warp_sum(value);
+  if (threadIdx.x % kWarpLanes == 0) shared.sums[threadIdx.x / kWarpLanes] = value;
   __syncthreads();
   float sum = 0;
-  for (unsigned warp = 0; warp < blockDim.x / kWarp; ++warp) sum += shared.sums[warp];
+  for (unsigned warp = 0; warp < blockDim.x / kWarpLanes; ++warp) sum += shared.sums[warp];
   return sum;
 }
 
-__device__ uint32_t block_largest(Shared& shared, uint32_t value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) {
+__device__ uint32_t row_largest(Shared& shared, uint32_t value) {
+  for (int step = kWarpLanes / 2; step > 0; step /= 2) {
     value = max(value, __shfl_xor_sync(kAllLanes, value, step));
   }
-  if (threadIdx.x % kWarp == 0) shared.largest[threadIdx.x / kWarp] = value;
+  if (threadIdx.x % kWarpLanes == 0) shared.largest[threadIdx.x / kWarpLanes] = value;
   __syncthreads();
   uint32_t largest = 0;
-  for (unsigned warp = 0; warp < blockDim.x / kWarp; ++warp) {
+  for (unsigned warp = 0; warp < blockDim.x / kWarpLanes; ++warp) {
     largest = max(largest, shared.largest[warp]);
   }
   return largest;
@@ -88,7 +85,7 @@ struct Row {
   float scale;          // of the norm
   int64_t k;
   bool gated;
-  bool aligned;         // quads of x and weight can be read at once
+  bool aligned;  // quads of x and weight can be read at once
 
   // What can be said without the norm's scale.
   __device__ void load(int64_t i, float (&quad)[kQuad]) const {
@@ -123,8 +120,8 @@ struct Slice {
   // that they may exchange values: beyond the end with zeros.
   template <typename Body>
   __device__ void for_each(const Row& row, const Body& body) const {
-    const int64_t first = begin + (threadIdx.x / kWarp) * kWarp * kQuad;  // of the warp
-    const int64_t own = threadIdx.x % kWarp * kQuad;
+    const int64_t first = begin + (threadIdx.x / kWarpLanes) * kWarpLanes * kQuad;  // of the warp
+    const int64_t own = threadIdx.x % kWarpLanes * kQuad;
     float quad[kQuad];
 #pragma unroll
     for (int c = 0; c < kHeld; ++c) {
@@ -173,9 +170,11 @@ struct Int8Writer {
     const int64_t block = i / kInputBlock;
     const int word = static_cast<int>(i % kInputBlock) / kQuad;
     // A block that is no number must not become one.
-    const BlockStep step{.step = usable ? largest / 127.0F : finite ? 0.0F : largest,
-                         .sums = (static_cast<uint32_t>(sum) & 0xffffU) |
-                                 static_cast<uint32_t>(other_sum) << 16};
+    const BlockStep step{
+        .step = usable   ? largest / 127.0F
+                : finite ? 0.0F
+                         : largest,
+        .sums = (static_cast<uint32_t>(sum) & 0xffffU) | static_cast<uint32_t>(other_sum) << 16};
     if (groups == 0) {
       const Int8Row lying{prepared + row * Int8Row::bytes(blocks), blocks};
       *lying.word(block, word) = packed;
@@ -222,29 +221,29 @@ __global__ void __launch_bounds__(kMaxThreads)
 
   if (row.weight != nullptr) {
     float sum = 0;
-    slice.for_each(row, [&](int64_t, const float(&quad)[kQuad]) {
+    slice.for_each(row, [&](int64_t, const float (&quad)[kQuad]) {
       for (int j = 0; j < kQuad; ++j) sum += quad[j] * quad[j];
     });
-    sum = block_sum(shared, sum);
+    sum = row_sum(shared, sum);
     row.scale = 1.0F / sqrtf(sum / static_cast<float>(args.k) + args.norm_epsilon);
   }
 
   if constexpr (kForm == InputForm::kInt8) {
     const Int8Writer writer{args.prepared, index, cols / kInputBlock, groups};
-    slice.for_each(row, [&](int64_t i, float(&quad)[kQuad]) {
+    slice.for_each(row, [&](int64_t i, float (&quad)[kQuad]) {
       const bool inside = i < slice.end;
       if (inside) row.finish(i, quad);
       writer.write(i, quad, inside);
     });
   } else if constexpr (kForm == InputForm::kF16) {
     uint32_t largest = 0;
-    slice.for_each(row, [&](int64_t i, float(&quad)[kQuad]) {
+    slice.for_each(row, [&](int64_t i, float (&quad)[kQuad]) {
       if (i < slice.end) row.finish(i, quad);
       largest = max(largest, largest_of(quad));
     });
-    const HalfScale scale(block_largest(shared, largest));
+    const HalfScale scale(row_largest(shared, largest));
     auto* const halves = reinterpret_cast<__half2*>(args.prepared) + index * cols / 2;
-    slice.for_each(row, [&](int64_t i, float(&quad)[kQuad]) {
+    slice.for_each(row, [&](int64_t i, float (&quad)[kQuad]) {
       if (i >= slice.end) return;
       row.finish(i, quad);
       for (float& value : quad) value *= scale.inverse;
@@ -254,7 +253,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     auto* const scales = reinterpret_cast<float*>(args.prepared + args.m * cols * 2);
     if (threadIdx.x == 0) scales[index] = scale.scale;
   } else {
-    slice.for_each(row, [&](int64_t i, float(&quad)[kQuad]) {
+    slice.for_each(row, [&](int64_t i, float (&quad)[kQuad]) {
       if (i >= slice.end) return;
       row.finish(i, quad);
       if constexpr (kForm == InputForm::kBF16) {
@@ -278,9 +277,9 @@ unsigned to_unsigned(int64_t value) {
 void prepare_input(const PrepareArgs& args, InputForm form, Stream stream) {
   const int64_t cols = input_cols(form, args.k);
   const bool whole_rows = args.norm_weight != nullptr || form == InputForm::kF16;
-  const int64_t held_warps = (cols + kHeld * kQuad * kWarp - 1) / (kHeld * kQuad * kWarp);
+  const int64_t held_warps = (cols + kHeld * kQuad * kWarpLanes - 1) / (kHeld * kQuad * kWarpLanes);
   const auto threads =
-      whole_rows ? static_cast<int>(std::min<int64_t>(held_warps * kWarp, kMaxThreads))
+      whole_rows ? static_cast<int>(std::min<int64_t>(held_warps * kWarpLanes, kMaxThreads))
                  : kSliceThreads;
   const int64_t span = whole_rows ? cols : threads * kQuad;
   const bool grouped = form == InputForm::kInt8 && args.m > kRowwiseInputs;

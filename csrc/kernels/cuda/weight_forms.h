@@ -26,9 +26,9 @@ using QuantizedForms = FormList<StaticForm<Codes::kNibbles, 32, true, false>,   
                                 StaticForm<Codes::kNibbles, 32, false, true>,   // q4_1, q4_k
                                 StaticForm<Codes::kNibbles, 16, false, true>,   // q2_k
                                 StaticForm<Codes::kNibbles, 16, false, false>,  // q3_k
-                                StaticForm<Codes::kBytes, 32, true, false>,   // q8_0, q5_0, iq4_nl
-                                StaticForm<Codes::kBytes, 32, false, true>,   // q5_1, q5_k
-                                StaticForm<Codes::kBytes, 32, false, false>,  // iq4_xs
+                                StaticForm<Codes::kBytes, 32, true, false>,    // q8_0, q5_0, iq4_nl
+                                StaticForm<Codes::kBytes, 32, false, true>,    // q5_1, q5_k
+                                StaticForm<Codes::kBytes, 32, false, false>,   // iq4_xs
                                 StaticForm<Codes::kBytes, 16, false, false>>;  // q6_k
 
 }  // namespace chatglm::kernels::cuda

@@ -195,7 +195,8 @@ WeightLayout weight_layout(DType dtype, int64_t n, int64_t k) {
   WeightLayout layout{.dtype = dtype, .form = form, .n = n, .k = k, .streams = {}, .size_bytes = 0};
   const int64_t parts = form.is_quantized() ? k / form.part : 0;
   const int64_t row_bytes[kWeightStreams] = {
-      codes_row_bytes(form.codes, k), round_up(parts * (form.half_scales ? 2 : 4), kScalesAlignment),
+      codes_row_bytes(form.codes, k),
+      round_up(parts * (form.half_scales ? 2 : 4), kScalesAlignment),
       form.minimums ? round_up(parts * 4, kScalesAlignment) : 0};
   for (int i = 0; i < kWeightStreams; ++i) {
     layout.streams[i] = {.offset = layout.size_bytes, .row_bytes = row_bytes[i]};

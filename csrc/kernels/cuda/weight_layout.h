@@ -67,14 +67,14 @@ void pack_rows(const std::byte* stored, int64_t count, const WeightLayout& layou
 // A matrix that lies in a GPU's memory, as kernels see it.
 struct DeviceWeight {
   WeightForm form;
-  int64_t n;                  // outputs = rows
-  int64_t k;                  // inputs
+  int64_t n;                   // outputs = rows
+  int64_t k;                   // inputs
   int64_t codes_row_bytes;     // from one row to the next
   int64_t scales_row_bytes;    // 0: plain
   int64_t minimums_row_bytes;  // 0: none
-  const std::byte* codes;     // (n, codes_row_bytes)
-  const std::byte* scales;    // (n, k / part) f16 or f32; nullptr: plain
-  const std::byte* minimums;  // (n, k / part) f32 or nullptr
+  const std::byte* codes;      // (n, codes_row_bytes)
+  const std::byte* scales;     // (n, k / part) f16 or f32; nullptr: plain
+  const std::byte* minimums;   // (n, k / part) f32 or nullptr
 };
 DeviceWeight device_weight(const WeightLayout& layout, const std::byte* base);
 
