@@ -8,7 +8,8 @@ namespace chatglm::kernels::cuda {
 inline constexpr int kWarpLanes = 32;
 inline constexpr unsigned kAllLanes = 0xffffffff;
 
-__device__ __forceinline__ float warp_sum(float value) {
+template <typename T>
+__device__ __forceinline__ T warp_sum(T value) {
 #pragma unroll
   for (int distance = kWarpLanes / 2; distance > 0; distance /= 2) {
     value += __shfl_xor_sync(kAllLanes, value, distance);
@@ -18,14 +19,14 @@ __device__ __forceinline__ float warp_sum(float value) {
 
 // `partial` is shared, one for each warp; all threads of the block call it. It may be used again
 // for the next sum at once.
-template <int kWarps>
-__device__ __forceinline__ float block_sum(float value, float (&partial)[kWarps]) {
+template <typename T, int kWarps>
+__device__ __forceinline__ T block_sum(T value, T (&partial)[kWarps]) {
   value = warp_sum(value);
   const int warp = static_cast<int>(threadIdx.x) / kWarpLanes;
   __syncthreads();
   if (threadIdx.x % kWarpLanes == 0) partial[warp] = value;
   __syncthreads();
-  float sum = 0;
+  T sum = 0;
 #pragma unroll
   for (int i = 0; i < kWarps; ++i) sum += partial[i];
   return sum;
