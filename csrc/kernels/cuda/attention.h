@@ -34,12 +34,13 @@ struct AttentionShape {
   int64_t heads;
   int64_t kv_heads;
   int64_t head_dim;
+  int64_t page_tokens;
 
   bool operator==(const AttentionShape&) const = default;
 };
 
 inline AttentionShape attention_shape(const PagedAttentionArgs& args) {
-  return {args.kv.dtype, args.heads, args.kv.kv_heads, args.kv.head_dim};
+  return {args.kv.dtype, args.heads, args.kv.kv_heads, args.kv.head_dim, args.kv.page_tokens};
 }
 
 // Tiles of one height. Each is cut into `splits` blocks of partitions; one block of all partitions

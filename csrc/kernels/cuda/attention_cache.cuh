@@ -58,10 +58,16 @@ struct CacheTiles {
     cp_async_commit();
   }
   // After the copy, by all threads: makes the tile ready. A barrier follows where it returns true.
-  __device__ __forceinline__ bool open(const AttentionCall&, int, int) { return false; }
+  __device__ __forceinline__ bool open(const AttentionCall&, int, int) {
+    return false;
+  }
 
-  __device__ __forceinline__ const __half* keys(int stage) const { return keys_of[stage]; }
-  __device__ __forceinline__ const __half* values(int stage) const { return values_of[stage]; }
+  __device__ __forceinline__ const __half* keys(int stage) const {
+    return keys_of[stage];
+  }
+  __device__ __forceinline__ const __half* values(int stage) const {
+    return values_of[stage];
+  }
 };
 
 // q8_0: the blocks as they are stored arrive in two tiles, and are opened into one.
@@ -80,14 +86,17 @@ struct CacheTiles<DType::kQ8_0, kDim, kThreads> {
 
   __device__ __forceinline__ void begin_copy(const AttentionCall& call, int stage,
                                              const std::byte* const* addresses, int seen) {
-    constexpr int kWords = kRowBytes / 4;
+    // Four slots of a page are whole chunks of 16 bytes.
+    constexpr int kChunks = 4 * kRowBytes / 16;
+    const int bytes = 4 * call.token_bytes;
 #pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x); i < kSlots * kWords; i += kThreads) {
-      const int slot = i / kWords, byte = i % kWords * 4;
-      if (slot >= seen || byte >= call.token_bytes) continue;
+    for (int i = static_cast<int>(threadIdx.x); i < kSlots / 4 * kChunks; i += kThreads) {
+      const int slot = i / kChunks * 4, byte = i % kChunks * 16;
+      if (slot >= seen || byte >= bytes) continue;
       const std::byte* from = addresses[slot] + byte;
-      cp_async_4(stored_keys[stage] + slot * kRowBytes + byte, from);
-      cp_async_4(stored_values[stage] + slot * kRowBytes + byte, from + call.plane_bytes);
+      const int to = slot * kRowBytes + byte;
+      cp_async_16(stored_keys[stage] + to, from);
+      cp_async_16(stored_values[stage] + to, from + call.plane_bytes);
     }
     cp_async_commit();
   }
@@ -99,7 +108,8 @@ struct CacheTiles<DType::kQ8_0, kDim, kThreads> {
 #pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < kSlots * kChunks; i += kThreads) {
       const int slot = i / kChunks, chunk = i % kChunks;
-      const int at = slot * kRowBytes + chunk / 4 * kBlockBytes;
+      const int at =
+          slot / 4 * 4 * kRowBytes + slot % 4 * call.token_bytes + chunk / 4 * kBlockBytes;
       const bool present = slot < seen && chunk * 8 < call.head_dim;
       alignas(16) __half2 key[4], value[4];
       for (int pair = 0; pair < 4; ++pair) {
@@ -119,8 +129,12 @@ struct CacheTiles<DType::kQ8_0, kDim, kThreads> {
     return true;
   }
 
-  __device__ __forceinline__ const __half* keys(int) const { return opened_keys; }
-  __device__ __forceinline__ const __half* values(int) const { return opened_values; }
+  __device__ __forceinline__ const __half* keys(int) const {
+    return opened_keys;
+  }
+  __device__ __forceinline__ const __half* values(int) const {
+    return opened_values;
+  }
 
  private:
   // Two signed bytes, as halves of 1024 + (code + 128): exact, without a conversion.

@@ -122,8 +122,8 @@ __device__ __forceinline__ void largest_products(const float (&scores)[kColumns]
 // One partition's online softmax, of kColumns * 8 columns of values.
 template <int kColumns>
 struct Softmax {
-  float largest[2];
-  float weight[4];  // sums of the weights: [0] of the first row, [2] of the second
+  float largest[2];  // product: the score by its factor
+  float weight[4];   // sums of the weights: [0] of the first row, [2] of the second
   float values[kColumns][4];
 
   __device__ __forceinline__ void clear() {
@@ -142,8 +142,8 @@ struct Softmax {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const float before = largest[r];
-      largest[r] = fmaxf(before, products[r] * factor[r]);
-      shrink[r] = exp2f(before - largest[r]);
+      largest[r] = fmaxf(before, products[r]);
+      shrink[r] = exp2f((before - largest[r]) * factor[r]);
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -156,8 +156,7 @@ struct Softmax {
   // The weights of two products of row r.
   __device__ __forceinline__ uint32_t weights(float first, float second, float factor,
                                               int r) const {
-    return packed(exp2f(__fmaf_rn(first, factor, -largest[r])),
-                  exp2f(__fmaf_rn(second, factor, -largest[r])));
+    return packed(exp2f((first - largest[r]) * factor), exp2f((second - largest[r]) * factor));
   }
 
   // Adds the values of 16 slots in columns of 8. own: what value_offset() says of the first.
@@ -208,12 +207,12 @@ struct Total {
   }
 
   // Adds a partition's, to the rows that see slots from `begin` on.
-  __device__ __forceinline__ void merge(const Softmax<kColumns>& part, const int (&visible)[2],
-                                        int begin) {
+  __device__ __forceinline__ void merge(const Softmax<kColumns>& part, const float (&factor)[2],
+                                        const int (&visible)[2], int begin) {
     MergeFactors factors[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      factors[r] = merge_factors(largest[r], part.largest[r]);
+      factors[r] = merge_factors(largest[r], part.largest[r] * factor[r]);
       if (begin >= visible[r]) continue;
       largest[r] = factors[r].largest;
       weight[r] = merged(weight[r], part.weight[2 * r], factors[r]);
@@ -279,14 +278,15 @@ __device__ __forceinline__ void write_output(const AttentionCall& call, const Bl
     const ProductRow row = product_row(call, work, unknown(first_row + 8 * r));
     if (row.visible == 0) continue;
     write_row<kColumns>(output_of(call, row), call.head_dim, first_chunk, lane, 1 / total.weight[r],
-                        r, [&](int column, float (&four)[4]) { total.get(column, four); });
+                        r, [&](int column, float(&four)[4]) { total.get(column, four); });
   }
 }
 
 // One partition's, as they are; with_sums: also what the columns share.
 template <int kColumns>
 __device__ __forceinline__ void write_partial(const AttentionCall& call, const BlockWork& work,
-                                              const Softmax<kColumns>& part, int partition,
+                                              const Softmax<kColumns>& part,
+                                              const float (&factor)[2], int partition,
                                               int first_row, int first_chunk, bool with_sums,
                                               int lane) {
 #pragma unroll
@@ -295,11 +295,11 @@ __device__ __forceinline__ void write_partial(const AttentionCall& call, const B
     if (partition * kPartition >= row.visible) continue;
     float* const to = partial_of(call, work.tile, row.row_in_tile, row.head, partition);
     write_row<kColumns>(to, call.head_dim, first_chunk, lane, 1, r,
-                        [&](int column, float (&four)[4]) {
+                        [&](int column, float(&four)[4]) {
                           for (int i = 0; i < 4; ++i) four[i] = part.values[column][i];
                         });
     if (!with_sums || lane % 4 != 0) continue;
-    to[call.head_dim] = part.largest[r];
+    to[call.head_dim] = part.largest[r] * factor[r];
     to[call.head_dim + 1] = part.weight[2 * r];
   }
 }

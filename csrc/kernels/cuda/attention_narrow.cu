@@ -84,9 +84,10 @@ __global__ void __launch_bounds__(kThreads) narrow_kernel(AttentionCall call) {
   };
   const auto on_partition = [&](int partition) {
     if (call.partials != nullptr) {
-      write_partial(call, work, part, partition, lane / 4, first_chunk, warp == 0, lane);
+      write_partial(call, work, part, queries.factor, partition, lane / 4, first_chunk, warp == 0,
+                    lane);
     } else {
-      total.merge(part, visible, partition * kPartition);
+      total.merge(part, queries.factor, visible, partition * kPartition);
     }
     part.clear();
   };

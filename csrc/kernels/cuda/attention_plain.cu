@@ -21,7 +21,8 @@ struct PlainShared {
   float queries[kRows][kMaxAttentionHeadDim];
   float weights[kSlots][kRows];  // scores first
   float shrink[kRows];
-  float part_largest[kRows], part_weight[kRows];
+  float part_largest[kRows];  // product: the score by the scale
+  float part_weight[kRows];
   int visible[kRows];
   const std::byte* addresses[kPartition];
 };
@@ -85,17 +86,17 @@ __device__ __forceinline__ void weigh(PlainShared& shared, const AttentionCall& 
       largest = fmaxf(largest, shared.weights[slot][r]);
     }
     const float before = shared.part_largest[r];
-    largest = fmaxf(before, largest_of_warp(largest) * call.scale);
+    largest = fmaxf(before, largest_of_warp(largest));
     float sum = 0;
     for (int slot = lane; slot < count; slot += 32) {
-      const float weight = exp2f(__fmaf_rn(shared.weights[slot][r], call.scale, -largest));
+      const float weight = exp2f((shared.weights[slot][r] - largest) * call.scale);
       shared.weights[slot][r] = weight;
       sum += weight;
     }
     sum = sum_of_warp(sum);
     __syncwarp();  // all lanes have read what lane 0 replaces
     if (lane == 0) {
-      const float shrink = exp2f(before - largest);
+      const float shrink = exp2f((before - largest) * call.scale);
       shared.shrink[r] = shrink;
       shared.part_largest[r] = largest;
       shared.part_weight[r] = __fmaf_rn(shared.part_weight[r], shrink, sum);
@@ -186,7 +187,8 @@ __global__ void __launch_bounds__(kThreads) plain_kernel(AttentionCall call) {
     for (int r = 0; r < kRows; ++r) {
       if (partition * kPartition >= shared.visible[r]) continue;
       const ProductRow row = product_row(call, work, r);
-      const float largest = shared.part_largest[r], weight = shared.part_weight[r];
+      const float largest = shared.part_largest[r] * call.scale;
+      const float weight = shared.part_weight[r];
       const MergeFactors factors = merge_factors(total_largest[r], largest);
       float* const to = call.partials == nullptr
                             ? nullptr

@@ -79,7 +79,8 @@ void AttentionPlan::make(const AttentionShape& shape, std::span<const int32_t> s
       tile.first_partial = static_cast<int32_t>(next);
       next += tile.num_rows * partitions(tile.visible);
       if (next * row_bytes > kMostAttentionWorkspaceBytes) {
-        grid.partitions_per_split *= grid.splits;
+        const auto all = static_cast<uint32_t>(grid.partitions_per_split * grid.splits);
+        grid.partitions_per_split = static_cast<int32_t>(std::bit_floor(all));
         grid.splits = 1;
         return;
       }

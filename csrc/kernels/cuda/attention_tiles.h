@@ -13,11 +13,12 @@ inline constexpr int64_t kPlainTileRows = 8;
 inline constexpr int64_t kNarrowTileRows = 16;
 inline constexpr int64_t kWideTileRows = 128;
 
-// Matrix instructions need whole k-steps of 16, and q8_0 tokens that begin at words.
+// Matrix instructions need whole k-steps of 16, and copies whole chunks of 16 bytes: of q8_0 those
+// are 4 slots of a page.
 inline bool has_matrix_kernel(const AttentionShape& shape) {
-  const int64_t step = shape.dtype == DType::kQ8_0 ? 64 : 16;
-  return (shape.dtype == DType::kF16 || shape.dtype == DType::kQ8_0) && shape.head_dim <= 256 &&
-         shape.head_dim % step == 0;
+  if (shape.head_dim > 256) return false;
+  if (shape.dtype == DType::kF16) return shape.head_dim % 16 == 0;
+  return shape.dtype == DType::kQ8_0 && shape.head_dim % 64 == 0 && shape.page_tokens % 4 == 0;
 }
 
 // The accumulators of wider heads don't fit in the registers of a wide tile.

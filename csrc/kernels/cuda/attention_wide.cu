@@ -68,9 +68,10 @@ __global__ void __launch_bounds__(kThreads, kDim <= 64 ? 2 : 1) wide_kernel(Atte
   };
   const auto on_partition = [&](int partition) {
     if (call.partials != nullptr) {
-      write_partial(call, work, part, partition, warp * 16 + lane / 4, 0, true, lane);
+      write_partial(call, work, part, queries.factor, partition, warp * 16 + lane / 4, 0, true,
+                    lane);
     } else {
-      total.merge(part, visible, partition * kPartition);
+      total.merge(part, queries.factor, visible, partition * kPartition);
     }
     part.clear();
   };
