@@ -58,16 +58,10 @@ struct CacheTiles {
     cp_async_commit();
   }
   // After the copy, by all threads: makes the tile ready. A barrier follows where it returns true.
-  __device__ __forceinline__ bool open(const AttentionCall&, int, int) {
-    return false;
-  }
+  __device__ __forceinline__ bool open(const AttentionCall&, int, int) { return false; }
 
-  __device__ __forceinline__ const __half* keys(int stage) const {
-    return keys_of[stage];
-  }
-  __device__ __forceinline__ const __half* values(int stage) const {
-    return values_of[stage];
-  }
+  __device__ __forceinline__ const __half* keys(int stage) const { return keys_of[stage]; }
+  __device__ __forceinline__ const __half* values(int stage) const { return values_of[stage]; }
 };
 
 // q8_0: the blocks as they are stored arrive in two tiles, and are opened into one.
@@ -129,12 +123,8 @@ struct CacheTiles<DType::kQ8_0, kDim, kThreads> {
     return true;
   }
 
-  __device__ __forceinline__ const __half* keys(int) const {
-    return opened_keys;
-  }
-  __device__ __forceinline__ const __half* values(int) const {
-    return opened_values;
-  }
+  __device__ __forceinline__ const __half* keys(int) const { return opened_keys; }
+  __device__ __forceinline__ const __half* values(int) const { return opened_values; }
 
  private:
   // Two signed bytes, as halves of 1024 + (code + 128): exact, without a conversion.

@@ -278,7 +278,7 @@ __device__ __forceinline__ void write_output(const AttentionCall& call, const Bl
     const ProductRow row = product_row(call, work, unknown(first_row + 8 * r));
     if (row.visible == 0) continue;
     write_row<kColumns>(output_of(call, row), call.head_dim, first_chunk, lane, 1 / total.weight[r],
-                        r, [&](int column, float(&four)[4]) { total.get(column, four); });
+                        r, [&](int column, float (&four)[4]) { total.get(column, four); });
   }
 }
 
@@ -295,7 +295,7 @@ __device__ __forceinline__ void write_partial(const AttentionCall& call, const B
     if (partition * kPartition >= row.visible) continue;
     float* const to = partial_of(call, work.tile, row.row_in_tile, row.head, partition);
     write_row<kColumns>(to, call.head_dim, first_chunk, lane, 1, r,
-                        [&](int column, float(&four)[4]) {
+                        [&](int column, float (&four)[4]) {
                           for (int i = 0; i < 4; ++i) four[i] = part.values[column][i];
                         });
     if (!with_sums || lane % 4 != 0) continue;
