@@ -1,7 +1,6 @@
 #include "kernels/cuda/linear.h"
 
-#include <algorithm>
-
+#include "kernels/cuda/gemm.h"
 #include "kernels/cuda/product.h"
 
 namespace chatglm::kernels::cuda {
@@ -24,24 +23,36 @@ InputForm gemv_input_form(const WeightForm& form) {
   return form.is_quantized() ? InputForm::kInt8 : InputForm::kF32;
 }
 
+InputForm gemm_input_form(const WeightForm& form) {
+  switch (form.codes) {
+    case Codes::kF32:
+      return InputForm::kF32;
+    case Codes::kBF16:
+      return InputForm::kBF16;
+    default:
+      return InputForm::kF16;
+  }
+}
+
 }  // namespace
 
 void linear(const LinearCall& call, const DeviceTraits& device, Stream stream) {
   if (call.input.m == 0) return;
   static_cast<void>(device);
-  const PrepareArgs& all = call.input;
-  for (int64_t first = 0; first < all.m; first += kGemvRows) {
-    PrepareArgs input = all;
-    input.x += first * all.k * (all.gated ? 2 : 1);
-    input.m = std::min(kGemvRows, all.m - first);
-    gemv({.weight = call.weight,
-          .x = prepared_rows(input, gemv_input_form(call.weight.form), stream),
-          .m = input.m,
-          .bias = call.bias,
-          .y = call.y + first * call.y_stride,
-          .y_stride = call.y_stride,
-          .accumulate = call.accumulate},
-         stream);
+  const bool few = call.input.m <= kGemvRows;
+  const WeightForm& form = call.weight.form;
+  const ProductArgs product{
+      .weight = call.weight,
+      .x = prepared_rows(call.input, few ? gemv_input_form(form) : gemm_input_form(form), stream),
+      .m = call.input.m,
+      .bias = call.bias,
+      .y = call.y,
+      .y_stride = call.y_stride,
+      .accumulate = call.accumulate};
+  if (few) {
+    gemv(product, stream);
+  } else {
+    gemm(product, call.gemm_scratch, stream);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/args.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/cuda/prepare_input.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/cuda/weight_layout.h"
@@ -26,6 +27,9 @@ struct LinearCall {
   float* y;           // (m, n), row stride `y_stride`
   int64_t y_stride;   // elements, n or more
   bool accumulate;    // add to what y holds (the residual)
+  // (kGemmScratchBytes), see gemm.h: products of more than kGemvRows rows with a matrix of few rows
+  // are spread over more of the GPU. nullptr: they are not, and have the same results.
+  std::byte* gemm_scratch = nullptr;
 };
 
 // Enqueues the preparation of the inputs and the product.
