@@ -64,6 +64,7 @@ def gather_imatrix(
         pipeline = _core.Pipeline(
             Path(model),
             device="auto",
+            gpu_layers=None,
             num_threads=num_threads,
             kv_dtype="f16",
             kv_cache_bytes=None,

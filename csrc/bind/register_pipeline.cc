@@ -44,7 +44,7 @@ int64_t given_or_zero(std::optional<int64_t> value, const char* name) {
 }
 
 PipelineHolder open_pipeline(
-    const std::filesystem::path& path, const std::string& device,
+    const std::filesystem::path& path, const std::string& device, std::optional<int64_t> gpu_layers,
     std::optional<int64_t> num_threads, const std::string& kv_dtype,
     std::optional<int64_t> kv_cache_bytes, std::optional<int64_t> max_length,
     const std::vector<std::pair<std::string, std::filesystem::path>>& adapters,
@@ -56,6 +56,7 @@ PipelineHolder open_pipeline(
   options.record_inputs = record_inputs;
   for (const auto& [name, file] : adapters) options.adapters.push_back({name, file});
   options.device = device;
+  options.gpu_layers = gpu_layers;
   constexpr int64_t kMostThreads = ThreadPool::kMaxThreads;
   options.num_threads = static_cast<int>(
       std::min(given_or_zero(num_threads, "num_threads"), kMostThreads + 1));  // + 1: refused below
@@ -197,9 +198,9 @@ void register_pipeline(py::module_& module) {
   register_stats(module);
   py::class_<Pipeline, PipelineHolder>(module, "Pipeline")
       .def(py::init(&open_pipeline), py::arg("path"), py::kw_only(), py::arg("device"),
-           py::arg("num_threads"), py::arg("kv_dtype"), py::arg("kv_cache_bytes"),
-           py::arg("max_length"), py::arg("adapters"), py::arg("speculative"),
-           py::arg("draft_model"), py::arg("record_inputs") = false)
+           py::arg("gpu_layers"), py::arg("num_threads"), py::arg("kv_dtype"),
+           py::arg("kv_cache_bytes"), py::arg("max_length"), py::arg("adapters"),
+           py::arg("speculative"), py::arg("draft_model"), py::arg("record_inputs") = false)
       .def_property_readonly("config", &Pipeline::config)
       .def_property_readonly("model_type", &Pipeline::model_type)
       .def_property_readonly("max_length", &Pipeline::max_length)

@@ -68,7 +68,12 @@ OptionParser make_parser(Args& args) {
   parser.optional_integer({"-t", "--threads"}, "default: one for each performance core",
                           args.num_threads, 1, ThreadPool::kMaxThreads);
   parser.text({"--device"}, "NAME",
-              "where to compute: auto (a GPU, else the CPU), cpu, cuda, cuda:1 ...", args.device);
+              "where to compute: auto (a GPU, else the CPU), cpu, cuda, cuda:1, cuda:0,1 ...",
+              args.device);
+  parser.optional_integer({"--gpu_layers"},
+                          "so many of the last layers on the GPU, the rest on the CPU (default: "
+                          "all)",
+                          args.gpu_layers, 0, INT64_MAX);
   parser.choice({"--kv_dtype"}, {"f32", "f16", "q8_0"}, "storage type of the context",
                 args.kv_dtype);
   parser.choice({"--speculative"}, {"auto", "off", "lookup"},

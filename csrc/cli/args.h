@@ -37,6 +37,7 @@ struct Args {
 
   std::optional<int64_t> num_threads;  // nothing: one for each performance core
   std::string device = "auto";
+  std::optional<int64_t> gpu_layers;
   std::string kv_dtype = "f16";
   std::string speculative = "auto";
   std::string draft_model;  // empty: none

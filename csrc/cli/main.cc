@@ -83,6 +83,7 @@ void print_model(const Pipeline& pipeline, const std::filesystem::path& path) {
 std::unique_ptr<Pipeline> load(const Args& args) {
   PipelineOptions options;
   options.device = args.device;
+  options.gpu_layers = args.gpu_layers;
   options.num_threads = static_cast<int>(args.num_threads.value_or(0));
   options.kv_dtype = args.kv_dtype;
   options.max_length = args.max_length.value_or(0);

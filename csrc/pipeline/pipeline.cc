@@ -4,13 +4,12 @@
 #include <cmath>
 #include <utility>
 
-#include "backend/recording_backend.h"
-#include "backend/registry.h"
 #include "base/error.h"
 #include "chat/code_language.h"
 #include "engine/prompt_lookup.h"
 #include "model/prefix.h"
 #include "model/tensor_source.h"
+#include "pipeline/devices.h"
 #include "pipeline/read_answer.h"
 #include "pipeline/speculative.h"
 #include "pipeline/text_stream.h"
@@ -91,8 +90,8 @@ struct Pipeline::Impl {
   SamplingParams default_sampling;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatFormat> chat_format;
-  std::unique_ptr<Backend> backend;
-  const RecordingBackend* recorder = nullptr;  // the backend, where it records
+  Devices devices;
+  const RecordingBackend* recorder = nullptr;  // the device's backend, where it records
   std::unique_ptr<Model> model;
   std::vector<std::string> adapter_names;  // by their index in the model
   std::unique_ptr<DraftPart> draft;        // nullptr: none
@@ -107,7 +106,8 @@ Pipeline::Impl::Impl(const std::filesystem::path& model_file, const PipelineOpti
       max_length(checked_max_length(options.max_length, config.max_length, "the model's own")),
       default_sampling(recommended_sampling(file)),
       tokenizer(load_tokenizer(file)),
-      chat_format(load_chat_format(file, *tokenizer)) {
+      chat_format(load_chat_format(file, *tokenizer)),
+      devices(options.device, options.gpu_layers, options.num_threads, config.num_layers) {
   const Clock::time_point begin = Clock::now();
   if (tokenizer->vocab_size() > config.vocab_size) {
     throw Error(ErrorKind::kModelFile,
@@ -122,33 +122,29 @@ Pipeline::Impl::Impl(const std::filesystem::path& model_file, const PipelineOpti
   EngineOptions engine_options;
   engine_options.kv_dtype = kv_dtype_named(options.kv_dtype);
   engine_options.kv_budget_bytes = options.kv_cache_bytes;
-  backend = create_backend(options.device, {.num_threads = options.num_threads});
-  if (options.record_inputs) {
-    auto recording = std::make_unique<RecordingBackend>(std::move(backend));
-    recorder = recording.get();
-    backend = std::move(recording);
-  }
+  if (options.record_inputs) recorder = &devices.record_inputs();
+  const Placement& placement = devices.placement();
   GgufTensorSource source(file);
   ModelConfig limited = config;
   limited.max_length = max_length;
   // Of both models' files together.
   const double share = draft == nullptr ? 1.0 : share_of(file.path(), draft->file());
-  model = load_model(limited, source, *backend, part_of(options.progress, 0, share));
+  model = load_model(limited, source, placement, part_of(options.progress, 0, share));
   load_adapters(options.adapters);
   std::unique_ptr<Drafter> drafter;
   if (draft != nullptr) {
-    drafter = draft->load(limited, *backend, engine_options, part_of(options.progress, share, 1));
+    drafter = draft->load(limited, placement, engine_options, part_of(options.progress, share, 1));
   } else if (speculative == Speculative::kLookup && !options.record_inputs) {
     drafter = std::make_unique<PromptLookup>();
   }
   if (limited.prefix_length > 0) {
     engine_options.write_prefix = [&](std::span<const kernels::PagedKvView> kv,
                                       std::span<const PageId> pages) {
-      store_prefix(limited, source, *backend, kv, pages);
+      store_prefix(limited, source, placement, kv, pages);
     };
   }
   engine = std::make_unique<EngineThread>(
-      std::make_unique<Engine>(*model, *backend, engine_options, std::move(drafter)));
+      std::make_unique<Engine>(*model, placement, engine_options, std::move(drafter)));
   load_ms = milliseconds_between(begin, Clock::now());
 }
 
@@ -352,7 +348,7 @@ const ChatFormat& Pipeline::required_chat_format(std::string_view instead) const
 }
 
 std::string Pipeline::system_info() const {
-  return impl_->backend->description();
+  return impl_->devices.description();
 }
 double Pipeline::load_ms() const {
   return impl_->load_ms;

@@ -26,7 +26,9 @@ struct NamedAdapter {
 };
 
 struct PipelineOptions {
-  std::string device = "auto";   // see create_backend
+  // As in Devices:
+  std::string device = "auto";
+  std::optional<int64_t> gpu_layers = std::nullopt;
   int num_threads = 0;           // 0: default_num_threads()
   std::string kv_dtype = "f16";  // f32, f16, q8_0
   int64_t kv_cache_bytes = 0;    // 0: default_kv_pages() of the devices

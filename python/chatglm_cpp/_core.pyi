@@ -249,6 +249,7 @@ class Pipeline(_Object):
         path: str | PathLike[str],
         *,
         device: str,
+        gpu_layers: int | None,
         num_threads: int | None,
         kv_dtype: str,
         kv_cache_bytes: int | None,

@@ -101,7 +101,7 @@ def checked_count(name: str, value: int, most: int = 2**31 - 1) -> int:
 
 
 def checked_limit(name: str, value: int | None) -> int | None:
-    """Return `value` if it is None or a whole number; the core refuses 0."""
+    """Return `value` if it is None or a whole number; the core refuses what is too small."""
     return None if value is None else checked_count(name, value, sys.maxsize)
 
 

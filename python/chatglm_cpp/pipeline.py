@@ -51,7 +51,12 @@ class Pipeline:
     device
         Where to compute: ``"cpu"``, ``"cuda"`` (the first NVIDIA GPU), ``"cuda:1"`` (the second),
         ...; ``"auto"`` takes the first GPU where the package was built with CUDA and there is one,
-        else the CPU.
+        else the CPU. ``"cuda:0,1"``: both, each with a part of the layers as large as its free
+        memory allows.
+    gpu_layers
+        So many of the model's last layers on the GPU, the others on the CPU: for a model that is
+        larger than the GPU's memory. By default, and where it is the number of layers or more, all
+        of them.
     num_threads
         Threads of the CPU; by default one for each performance core. With a GPU they bring the
         weights there.
@@ -110,6 +115,7 @@ class Pipeline:
         dtype: str | None = None,
         max_length: int | None = None,
         device: str = "auto",
+        gpu_layers: int | None = None,
         num_threads: int | None = None,
         kv_dtype: str = "f16",
         kv_cache_bytes: int | None = None,
@@ -123,6 +129,7 @@ class Pipeline:
         self._core = _core.Pipeline(
             model_file,
             device=device,
+            gpu_layers=checked_limit("gpu_layers", gpu_layers),
             num_threads=checked_limit("num_threads", num_threads),
             kv_dtype=kv_dtype,
             kv_cache_bytes=checked_limit("kv_cache_bytes", kv_cache_bytes),

@@ -374,6 +374,9 @@ def test_an_unknown_option(pipeline: Pipeline) -> None:
     [
         {"device": "abacus"},
         {"device": "cuda:x"},
+        {"device": "cuda:0,0"},
+        {"gpu_layers": -1},
+        {"gpu_layers": 2, "device": "cpu"},
         {"num_threads": 0},
         {"num_threads": -1},
         {"num_threads": 100_000},
@@ -394,6 +397,14 @@ def test_a_pipeline_option_out_of_range(options: dict[str, Any]) -> None:
 def test_a_device_that_is_not_here() -> None:
     with pytest.raises(chatglm_cpp.DeviceError, match="cuda:1000000"):
         Pipeline(device="cuda:1000000")
+    with pytest.raises(chatglm_cpp.DeviceError, match="cuda:1000000"):
+        Pipeline(device="cuda:1000000,1000001")
+    with pytest.raises(chatglm_cpp.DeviceError, match="cuda:1000000"):
+        Pipeline(device="cuda:1000000", gpu_layers=1)
+
+
+def test_no_layers_on_a_gpu() -> None:
+    assert Pipeline(device="cuda", gpu_layers=0).chat("你好", max_new_tokens=2).content
 
 
 def test_half_a_character(pipeline: Pipeline) -> None:
