@@ -19,20 +19,18 @@ namespace chatglm::kernels::cuda {
 
 inline constexpr int kStrands = 32;
 
-// Codes are multiplied as signed bytes: nibbles as 16 times what they stand for, less 8 * 16,
-// because half of them are already where this needs no shift.
+// Codes are multiplied as signed bytes, nibbles as 0..15.
 __device__ __forceinline__ uint32_t low_nibbles(uint32_t codes) {
-  return (codes << 4 ^ 0x80808080U) & 0xf0f0f0f0U;
+  return codes & 0x0f0f0f0fU;
 }
 __device__ __forceinline__ uint32_t high_nibbles(uint32_t codes) {
-  return (codes ^ 0x80808080U) & 0xf0f0f0f0U;
+  return codes >> 4 & 0x0f0f0f0fU;
 }
 
-// What dot products of such bytes with a part's inputs must be raised by: where nibbles stand for
-// 0..15, what was taken off.
+// What the sum of the codes' products begins with: where nibbles stand for -8..7, what is too much.
 template <typename Form>
 __device__ __forceinline__ int correction(int sum_of_inputs) {
-  return Form::kForm.codes == Codes::kNibbles && Form::kForm.minimums ? 128 * sum_of_inputs : 0;
+  return Form::kForm.codes == Codes::kNibbles && !Form::kForm.minimums ? -8 * sum_of_inputs : 0;
 }
 
 // Scales and minimums of a block of 32.
@@ -53,14 +51,13 @@ struct BlockScales {
       } else {
         scales[p] = reinterpret_cast<const float*>(scale_row)[at];
       }
-      if constexpr (kForm.codes == Codes::kNibbles) scales[p] *= 1.0F / 16;  // exact
       if constexpr (kForm.minimums) {
         minimums[p] = reinterpret_cast<const float*>(minimum_row)[at];
       }
     }
   }
 
-  // One block's step of a strand. dots: of the two halves of the block, corrected.
+  // One block's step of a strand. Dots of the two halves of the block.
   __device__ __forceinline__ float add(float strand, int first_dot, int second_dot,
                                        const BlockStep& x) const {
     if constexpr (kParts == 1) {

@@ -1,6 +1,7 @@
 // Products of up to 16 f32 rows with f32, f16 or bf16 weights, in f32. A warp has kOutputs rows of
-// the matrix; its lanes have neighbouring 16 bytes. More than 8 rows of x are two groups of blocks
-// side by side, the second of which finds the weights in the cache.
+// the matrix; its lanes have neighbouring 16 bytes, which each copies through a ring in shared
+// memory for itself (see gemv_rowwise.cu). More than 8 rows of x are two groups of blocks side by
+// side, the second of which finds the weights in the cache.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -13,11 +14,10 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/prepare_input.h"
 #include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/shared.cuh"
 
 namespace chatglm::kernels::cuda {
 namespace {
-
-constexpr int kThreads = 128;
 
 // 16 bytes of weights as f32.
 template <Codes kCodes>
@@ -64,105 +64,119 @@ struct Chunk<Codes::kBF16> {
   }
 };
 
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarpLanes;
+constexpr int kStages = 4;
+
+template <int kOutputs>
+struct Shared {
+  uint4 ring[kStages][kOutputs][kThreads];
+};
+
 // Grid: (groups of kInputs rows, groups of outputs). x_cols: from one row of x to the next.
-template <Codes kCodes, int kInputs, int kOutputs, int kUnroll>
+template <Codes kCodes, int kInputs, int kOutputs>
 __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int64_t x_cols) {
   constexpr int kWeights = Chunk<kCodes>::kWeights;
-  const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
-  const int64_t warp = (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x) / kWarpLanes;
-  const int64_t first_output = warp * kOutputs;
-  const int64_t first_input = static_cast<int64_t>(blockIdx.x) * kInputs;
+  Shared<kOutputs>& shared = shared_memory<Shared<kOutputs>>();
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % kWarpLanes;
   const DeviceWeight& weight = args.weight;
-  if (first_output >= weight.n) return;
+  const int64_t first_output =
+      (static_cast<int64_t>(blockIdx.y) * kWarps + thread / kWarpLanes) * kOutputs;
+  const int64_t first_input = static_cast<int64_t>(blockIdx.x) * kInputs;
+  if (first_output >= weight.n) return;  // no barrier is for the whole block
+  const int outputs =
+      static_cast<int>(min(weight.n - first_output, static_cast<int64_t>(kOutputs)));
 
-  const int64_t chunks = (weight.k + kWeights - 1) / kWeights;
-  const uint4* codes[kOutputs];
+  // The chunks of 16 bytes that are this lane's: every 32nd.
+  const auto chunks = static_cast<int>(weight.codes_row_bytes / 16);
+  const std::byte* source = weight.codes + first_output * weight.codes_row_bytes + lane * 16;
+  int to_copy = chunks - lane;
+  // Starts to copy the next one of each row; beyond the last one nothing is read.
+  const auto copy = [&](int stage) {
 #pragma unroll
-  for (int o = 0; o < kOutputs; ++o) {
-    codes[o] = reinterpret_cast<const uint4*>(weight.codes + min(first_output + o, weight.n - 1) *
-                                                                 weight.codes_row_bytes);
-  }
+    for (int o = 0; o < kOutputs; ++o) {
+      cp_async_16_zfill(&shared.ring[stage][o][thread], source + o * weight.codes_row_bytes,
+                        to_copy > 0 && o < outputs ? 16 : 0);
+    }
+    source += kWarpLanes * 16;
+    to_copy -= kWarpLanes;
+    cp_async_commit();
+  };
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) copy(i);
+
   const float4* x[kInputs];
 #pragma unroll
   for (int i = 0; i < kInputs; ++i) {
-    x[i] = reinterpret_cast<const float4*>(static_cast<const float*>(args.x) +
-                                           min(first_input + i, args.m - 1) * x_cols);
+    const int64_t row = min(first_input + i, args.m - 1);
+    x[i] = reinterpret_cast<const float4*>(static_cast<const float*>(args.x) + row * x_cols);
   }
-
-  uint4 loaded[kUnroll][kOutputs];
-  const auto load = [&](int64_t first) {
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-#pragma unroll
-      for (int o = 0; o < kOutputs; ++o) {
-        loaded[u][o] = load_streaming(codes[o] + min(first + u * kWarpLanes + lane, chunks - 1));
-      }
-    }
-  };
-
   float sums[kOutputs][kInputs] = {};
-  load(0);
-  for (int64_t first = 0;;) {
+  int filled = kStages - 1, next = 0;  // places in the ring
+  for (int chunk = lane; chunk < chunks; chunk += kWarpLanes) {
+    cp_async_wait<kStages - 2>();
+    copy(filled);
+    float weights[kOutputs][kWeights];
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int64_t chunk = first + u * kWarpLanes + lane;
-      if (chunk < chunks) {
-        float weights[kOutputs][kWeights];
+    for (int o = 0; o < kOutputs; ++o) {
+      const Chunk<kCodes> opened(shared.ring[next][o][thread]);
+#pragma unroll
+      for (int j = 0; j < kWeights; ++j) weights[o][j] = opened.values[j];
+    }
+    filled = next;
+    next = next + 1 < kStages ? next + 1 : 0;
+#pragma unroll
+    for (int i = 0; i < kInputs; ++i) {
+#pragma unroll
+      for (int quad = 0; quad < kWeights / 4; ++quad) {
+        const float4 inputs = x[i][chunk * (kWeights / 4) + quad];
 #pragma unroll
         for (int o = 0; o < kOutputs; ++o) {
-          const Chunk<kCodes> opened(loaded[u][o]);
-#pragma unroll
-          for (int j = 0; j < kWeights; ++j) weights[o][j] = opened.values[j];
-        }
-#pragma unroll
-        for (int i = 0; i < kInputs; ++i) {
-#pragma unroll
-          for (int quad = 0; quad < kWeights / 4; ++quad) {
-            const float4 inputs = x[i][chunk * (kWeights / 4) + quad];
-#pragma unroll
-            for (int o = 0; o < kOutputs; ++o) {
-              const float* w = weights[o] + 4 * quad;
-              float sum = __fmaf_rn(w[0], inputs.x, sums[o][i]);
-              sum = __fmaf_rn(w[1], inputs.y, sum);
-              sum = __fmaf_rn(w[2], inputs.z, sum);
-              sums[o][i] = __fmaf_rn(w[3], inputs.w, sum);
-            }
-          }
+          const float* w = weights[o] + 4 * quad;
+          float sum = __fmaf_rn(w[0], inputs.x, sums[o][i]);
+          sum = __fmaf_rn(w[1], inputs.y, sum);
+          sum = __fmaf_rn(w[2], inputs.z, sum);
+          sums[o][i] = __fmaf_rn(w[3], inputs.w, sum);
         }
       }
     }
-    first += kUnroll * kWarpLanes;
-    if (first >= chunks) break;
-    load(first);
   }
+  cp_async_wait<0>();
+  __syncwarp();
 
+  // Lane o * kInputs + i writes output o of row i.
+  static_assert(kOutputs * kInputs <= kWarpLanes);
+  float own = 0;
 #pragma unroll
   for (int o = 0; o < kOutputs; ++o) {
 #pragma unroll
     for (int i = 0; i < kInputs; ++i) {
       const float sum = warp_sum(sums[o][i]);
-      if (lane == o * kInputs + i && first_input + i < args.m && first_output + o < weight.n) {
-        finish_output(args, first_input + i, first_output + o, sum);
-      }
+      if (lane == o * kInputs + i) own = sum;
     }
+  }
+  const int64_t row = first_input + lane % kInputs;
+  if (lane < outputs * kInputs && row < args.m) {
+    finish_output(args, row, first_output + lane / kInputs, own);
   }
 }
 
-template <Codes kCodes, int kInputs, int kOutputs, int kUnroll>
+template <Codes kCodes, int kInputs, int kOutputs>
 void run(const ProductArgs& args, Stream stream) {
-  constexpr int64_t kBlockOutputs = kThreads / kWarpLanes * kOutputs;
+  constexpr int64_t kBlockOutputs = kWarps * kOutputs;
   const dim3 grid(static_cast<unsigned>((args.m + kInputs - 1) / kInputs),
                   static_cast<unsigned>((args.weight.n + kBlockOutputs - 1) / kBlockOutputs));
-  launch(multiply_plain<kCodes, kInputs, kOutputs, kUnroll>, grid, kThreads, 0, stream, args,
-         input_cols(InputForm::kF32, args.weight.k));
+  launch(multiply_plain<kCodes, kInputs, kOutputs>, grid, kThreads, sizeof(Shared<kOutputs>),
+         stream, args, input_cols(InputForm::kF32, args.weight.k));
 }
 
 template <Codes kCodes>
 void run_codes(const ProductArgs& args, Stream stream) {
-  if (args.m == 1) return run<kCodes, 1, 2, 4>(args, stream);
-  if (args.m == 2) return run<kCodes, 2, 2, 4>(args, stream);
-  if (args.m <= 4) return run<kCodes, 4, 2, 2>(args, stream);
-  run<kCodes, 8, 4, 1>(args, stream);
+  if (args.m == 1) return run<kCodes, 1, 2>(args, stream);
+  if (args.m == 2) return run<kCodes, 2, 2>(args, stream);
+  if (args.m <= 4) return run<kCodes, 4, 2>(args, stream);
+  run<kCodes, 8, 4>(args, stream);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Products of one or two int8 rows with quantized weights by dp4a. A warp has kOutputs rows of the
-// matrix; its lanes have neighbouring blocks, so that each of its loads is 512 consecutive bytes.
-// Loads of kUnroll steps are under way at once.
+// matrix and goes through them 32 blocks at a time, a block and so a strand (see gemv_codes.cuh)
+// for each lane. The weights come through a ring of the warp's own in shared memory: plain loads
+// into registers would wait for each other, because the compiler moves them to where they are used.
 #include <cuda_runtime.h>
 
 #include "kernels/cuda/block_sum.cuh"
@@ -8,12 +9,104 @@
 #include "kernels/cuda/gemv_kernels.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/shared.cuh"
 #include "kernels/cuda/weight_forms.h"
 
 namespace chatglm::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarpLanes;
+static_assert(kStrands == kWarpLanes);
+
+// What a warp multiplies in one step: 32 blocks of each of its rows.
+template <typename Form, int kOutputs>
+struct alignas(16) Stage {
+  static constexpr bool kNibbles = Form::kForm.codes == Codes::kNibbles;
+  static constexpr int kBlockChunks = kNibbles ? 1 : 2;  // 16 bytes each
+  static constexpr int kChunks = kStrands * kBlockChunks;
+  static constexpr int kParts = kStrands * BlockScales<Form>::kParts;
+  static constexpr int kScaleChunks = kParts * (Form::kForm.half_scales ? 2 : 4) / 16;
+  static constexpr int kMinimumChunks = Form::kForm.minimums ? kParts * 4 / 16 : 1;
+
+  uint4 codes[kOutputs][kChunks];  // first all first halves of blocks, then all second ones
+  uint4 scales[kOutputs][kScaleChunks];
+  uint4 minimums[kOutputs][kMinimumChunks];
+};
+
+// Copies the scales of a warp's rows step by step, 16 bytes a lane.
+template <int kOutputs, int kChunks>
+struct ScaleFeed {
+  static constexpr int kRowsAtOnce =
+      kWarpLanes / kChunks < kOutputs ? kWarpLanes / kChunks : kOutputs;
+  static_assert(kOutputs % kRowsAtOnce == 0);
+
+  const std::byte* source;  // this lane's
+  int64_t row_bytes;
+  int left;  // 16 bytes from the source on
+
+  __device__ __forceinline__ ScaleFeed(const std::byte* first_row, int64_t stride, int lane)
+      : source(first_row + lane / kChunks * stride + lane % kChunks * 16),
+        row_bytes(stride),
+        left(static_cast<int>(stride / 16) - lane % kChunks) {}
+
+  __device__ __forceinline__ void start(uint4 (&shared)[kOutputs][kChunks], int outputs, int lane) {
+    if (lane < kRowsAtOnce * kChunks) {
+#pragma unroll
+      for (int o = 0; o < kOutputs; o += kRowsAtOnce) {
+        const bool there = left > 0 && o + lane / kChunks < outputs;
+        cp_async_16_zfill(&shared[o][0] + lane, source + o * row_bytes, there ? 16 : 0);
+      }
+    }
+    source += kChunks * 16;
+    left -= kChunks;
+  }
+};
+
+// Copies all that a warp multiplies step by step.
+template <typename Form, int kOutputs>
+struct Feed {
+  using Step = Stage<Form, kOutputs>;
+
+  const std::byte* codes;  // this lane's
+  int64_t codes_row_bytes;
+  ScaleFeed<kOutputs, Step::kScaleChunks> scales;
+  ScaleFeed<kOutputs, Step::kMinimumChunks> minimums;
+  int left;     // 16 bytes from `codes` on
+  int outputs;  // rows of the matrix, 1 to kOutputs
+  int lane;
+
+  __device__ __forceinline__ Feed(const DeviceWeight& weight, int64_t first_output, int own_lane)
+      : codes(weight.codes + first_output * weight.codes_row_bytes + own_lane * 16),
+        codes_row_bytes(weight.codes_row_bytes),
+        scales(weight.scales + first_output * weight.scales_row_bytes, weight.scales_row_bytes,
+               own_lane),
+        minimums(weight.minimums + first_output * weight.minimums_row_bytes,
+                 weight.minimums_row_bytes, own_lane),
+        left(static_cast<int>(weight.codes_row_bytes / 16) - own_lane),
+        outputs(static_cast<int>(min(weight.n - first_output, static_cast<int64_t>(kOutputs)))),
+        lane(own_lane) {}
+
+  // Starts to copy the next step; beyond the last one nothing is read.
+  __device__ __forceinline__ void start(Step& step) {
+#pragma unroll
+    for (int i = 0; i < Step::kBlockChunks; ++i) {
+      const int chunk = i * kWarpLanes + lane;
+      const int place = chunk % Step::kBlockChunks * kStrands + chunk / Step::kBlockChunks;
+#pragma unroll
+      for (int o = 0; o < kOutputs; ++o) {
+        const bool there = left > i * kWarpLanes && o < outputs;
+        cp_async_16_zfill(&step.codes[o][place], codes + o * codes_row_bytes + i * kWarpLanes * 16,
+                          there ? 16 : 0);
+      }
+    }
+    codes += Step::kChunks * 16;
+    left -= Step::kChunks;
+    scales.start(step.scales, outputs, lane);
+    if constexpr (Form::kForm.minimums) minimums.start(step.minimums, outputs, lane);
+    cp_async_commit();
+  }
+};
 
 __device__ __forceinline__ int dot_16(const uint4& a, const uint4& b, int sum) {
   sum = __dp4a(static_cast<int>(a.x), static_cast<int>(b.x), sum);
@@ -22,198 +115,133 @@ __device__ __forceinline__ int dot_16(const uint4& a, const uint4& b, int sum) {
   return __dp4a(static_cast<int>(a.w), static_cast<int>(b.w), sum);
 }
 
-// Which blocks and codes of a step (32 blocks) are this lane's. Beyond the last block it repeats
-// that one, whose sums are then not taken. Nibbles: a lane loads the 16 bytes of its own block.
-template <Codes kCodes>
-struct LaneCodes {
-  static constexpr int kLoads = 1;
-  static constexpr int kNeighbour = 1;  // distance of the lanes with neighbouring strands
+// A block of one row of the matrix.
+template <typename Form>
+struct Block {
+  uint4 first, second;  // halves of the codes as bytes
+  BlockScales<Form> scales;
 
-  __device__ static int strand(int lane) { return lane; }
-  // Of kLoads times 16 bytes at block `first`.
-  __device__ static void load(const std::byte* codes, int64_t first, int64_t blocks, int lane,
-                              uint4 (&loaded)[kLoads]) {
-    loaded[0] =
-        load_streaming(reinterpret_cast<const uint4*>(codes) + min(first + lane, blocks - 1));
-  }
-
-  uint4 low[1], high[1];
-  __device__ void open(const uint4 (&loaded)[kLoads]) {
-    const uint4& w = loaded[0];
-    low[0] = make_uint4(low_nibbles(w.x), low_nibbles(w.y), low_nibbles(w.z), low_nibbles(w.w));
-    high[0] =
-        make_uint4(high_nibbles(w.x), high_nibbles(w.y), high_nibbles(w.z), high_nibbles(w.w));
-  }
-
-  struct Inputs {
-    uint4 first, second;
-    __device__ void load(const Int8Row& x, int64_t first_block, int64_t blocks, int lane) {
-      const int64_t block = min(first_block + lane, blocks - 1);
-      first = *x.half_block(block, 0);
-      second = *x.half_block(block, 1);
+  template <int kOutputs>
+  __device__ __forceinline__ void load(const Stage<Form, kOutputs>& stage, int output, int lane) {
+    const uint4 w = stage.codes[output][lane];
+    if constexpr (Stage<Form, kOutputs>::kNibbles) {
+      first = make_uint4(low_nibbles(w.x), low_nibbles(w.y), low_nibbles(w.z), low_nibbles(w.w));
+      second =
+          make_uint4(high_nibbles(w.x), high_nibbles(w.y), high_nibbles(w.z), high_nibbles(w.w));
+    } else {
+      first = w;
+      second = stage.codes[output][kStrands + lane];
     }
-  };
-  // Dot products of the halves of the lane's block.
-  __device__ void dot(const Inputs& x, int, int& first, int& second) const {
-    first = dot_16(low[0], x.first, 0);
-    second = dot_16(high[0], x.second, 0);
+    scales.load(reinterpret_cast<const std::byte*>(stage.scales[output]),
+                reinterpret_cast<const std::byte*>(stage.minimums[output]), lane);
   }
 };
 
-// Bytes: in each of two loads a lane has half a block; pairs of lanes then exchange the sums that
-// belong to the other's block.
-template <>
-struct LaneCodes<Codes::kBytes> {
-  static constexpr int kLoads = 2;
-  static constexpr int kNeighbour = 2;
-
-  __device__ static int strand(int lane) { return lane / 2 + lane % 2 * 16; }
-  __device__ static void load(const std::byte* codes, int64_t first, int64_t blocks, int lane,
-                              uint4 (&loaded)[kLoads]) {
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      loaded[i] = load_streaming(reinterpret_cast<const uint4*>(codes) +
-                                 min(2 * first + i * kWarpLanes + lane, 2 * blocks - 1));
-    }
-  }
-
-  uint4 halves[kLoads];
-  __device__ void open(const uint4 (&loaded)[kLoads]) {
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) halves[i] = loaded[i];
-  }
-
-  struct Inputs {
-    uint4 halves[kLoads];
-    __device__ void load(const Int8Row& x, int64_t first_block, int64_t blocks, int lane) {
-#pragma unroll
-      for (int i = 0; i < kLoads; ++i) {
-        const int64_t block = min(first_block + i * kWarpLanes / 2 + lane / 2, blocks - 1);
-        halves[i] = *x.half_block(block, lane % 2);
-      }
-    }
-  };
-  __device__ void dot(const Inputs& x, int lane, int& first, int& second) const {
-    const int even = dot_16(halves[0], x.halves[0], 0), odd = dot_16(halves[1], x.halves[1], 0);
-    const bool is_odd = lane % 2 != 0;
-    const int other = __shfl_xor_sync(kAllLanes, is_odd ? even : odd, 1);
-    first = is_odd ? other : even;
-    second = is_odd ? odd : other;
-  }
+template <typename Form, int kOutputs>
+struct Shared {
+  static constexpr int kStages = Form::kForm.codes == Codes::kNibbles ? 4 : 3;
+  Stage<Form, kOutputs> ring[kWarps][kStages];
 };
 
-// Grid: (warps' groups of outputs). kInputs: rows of x that are computed; args.m or more.
-template <typename Form, int kInputs, int kOutputs, int kUnroll>
-__global__ void __launch_bounds__(kThreads) multiply_rowwise(ProductArgs args) {
-  constexpr WeightForm kForm = Form::kForm;
-  using Lane = LaneCodes<kForm.codes>;
+// Grid: (groups of kWarps * kOutputs outputs). kInputs: rows of x, as many as args.m.
+template <typename Form, int kInputs, int kOutputs>
+__global__ void __launch_bounds__(kThreads, kOutputs == 2 ? 7 : 6)
+    multiply_rowwise(ProductArgs args) {
+  using Memory = Shared<Form, kOutputs>;
+  Memory& shared = shared_memory<Memory>();
   const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
-  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kWarpLanes;
-  const int64_t first_output = warp * kOutputs;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpLanes;
   const DeviceWeight& weight = args.weight;
-  if (first_output >= weight.n) return;
+  const int64_t first_output = (static_cast<int64_t>(blockIdx.x) * kWarps + warp) * kOutputs;
+  if (first_output >= weight.n) return;  // no barrier is for the whole block
 
-  const int64_t blocks = weight.k / kInputBlock;
-  const std::byte *codes[kOutputs], *scale_rows[kOutputs], *minimum_rows[kOutputs];
+  Feed<Form, kOutputs> feed(weight, first_output, lane);
+  auto& ring = shared.ring[warp];
 #pragma unroll
-  for (int o = 0; o < kOutputs; ++o) {
-    const int64_t output = min(first_output + o, weight.n - 1);
-    codes[o] = weight.codes + output * weight.codes_row_bytes;
-    scale_rows[o] = weight.scales + output * weight.scales_row_bytes;
-    minimum_rows[o] =
-        kForm.minimums ? weight.minimums + output * weight.minimums_row_bytes : nullptr;
-  }
-  Int8Row x[kInputs];
-#pragma unroll
-  for (int i = 0; i < kInputs; ++i) {
-    const int64_t row = min(static_cast<int64_t>(i), args.m - 1);
-    x[i] = {static_cast<std::byte*>(const_cast<void*>(args.x)) + row * Int8Row::bytes(blocks),
-            blocks};
-  }
+  for (int i = 0; i < Memory::kStages - 1; ++i) feed.start(ring[i]);
 
-  uint4 loaded[kUnroll][kOutputs][Lane::kLoads];
-  BlockScales<Form> scales[kUnroll][kOutputs];
-  const auto load = [&](int64_t first) {
+  const int blocks = static_cast<int>(weight.k / kInputBlock);
+  const int64_t input_bytes = Int8Row::bytes(blocks);
+  auto* const x = static_cast<std::byte*>(const_cast<void*>(args.x));
+  float sums[kOutputs][kInputs] = {};
+  int filled = Memory::kStages - 1, next = 0;  // places in the ring
+  for (int block = lane; block < blocks + lane; block += kStrands) {
+    // Behind this barrier the warp's copies are there, and the stage before is free.
+    cp_async_wait<Memory::kStages - 2>();
+    __syncwarp();
+    feed.start(ring[filled]);
+    const Stage<Form, kOutputs>& stage = ring[next];
+    filled = next;
+    next = next + 1 < Memory::kStages ? next + 1 : 0;
+    if (block >= blocks) continue;
+
+    Block<Form> opened[kOutputs];
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int64_t from = first + u * kStrands;
-      const int64_t block = min(from + Lane::strand(lane), blocks - 1);
+    for (int o = 0; o < kOutputs; ++o) opened[o].load(stage, o, lane);
+#pragma unroll
+    for (int i = 0; i < kInputs; ++i) {
+      const Int8Row row{x + i * input_bytes, blocks};
+      const uint4 first = *row.half_block(block, 0), second = *row.half_block(block, 1);
+      const BlockStep step = row.steps()[block];
+      const int first_more = correction<Form>(step.first_sum());
+      const int second_more = correction<Form>(step.second_sum());
 #pragma unroll
       for (int o = 0; o < kOutputs; ++o) {
-        Lane::load(codes[o], from, blocks, lane, loaded[u][o]);
-        scales[u][o].load(scale_rows[o], minimum_rows[o], block);
+        const int first_dot = dot_16(opened[o].first, first, first_more);
+        const int second_dot = dot_16(opened[o].second, second, second_more);
+        sums[o][i] = opened[o].scales.add(sums[o][i], first_dot, second_dot, step);
       }
     }
-  };
-
-  float sums[kOutputs][kInputs] = {};
-  load(0);
-  for (int64_t first = 0;;) {
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int64_t from = first + u * kStrands;
-      const bool there = from + Lane::strand(lane) < blocks;
-      Lane opened[kOutputs];
-#pragma unroll
-      for (int o = 0; o < kOutputs; ++o) opened[o].open(loaded[u][o]);
-#pragma unroll
-      for (int i = 0; i < kInputs; ++i) {
-        typename Lane::Inputs inputs;
-        inputs.load(x[i], from, blocks, lane);
-        const BlockStep step = x[i].steps()[min(from + Lane::strand(lane), blocks - 1)];
-        const int first_more = correction<Form>(step.first_sum());
-        const int second_more = correction<Form>(step.second_sum());
-#pragma unroll
-        for (int o = 0; o < kOutputs; ++o) {
-          int first_dot, second_dot;
-          opened[o].dot(inputs, lane, first_dot, second_dot);
-          const float sum =
-              scales[u][o].add(sums[o][i], first_dot + first_more, second_dot + second_more, step);
-          sums[o][i] = there ? sum : sums[o][i];
-        }
-      }
-    }
-    first += kUnroll * kStrands;
-    if (first >= blocks) break;
-    load(first);
   }
+  cp_async_wait<0>();
 
+  // Lane o * kInputs + i writes output o of row i.
+  float own = 0;
 #pragma unroll
   for (int o = 0; o < kOutputs; ++o) {
 #pragma unroll
     for (int i = 0; i < kInputs; ++i) {
       float sum = sums[o][i];
 #pragma unroll
-      for (int step = Lane::kNeighbour; step < kWarpLanes; step *= 2) {
-        sum += __shfl_xor_sync(kAllLanes, sum, step);
+      for (int apart = 1; apart < kStrands; apart *= 2) {
+        sum += __shfl_xor_sync(kAllLanes, sum, apart);
       }
-      if constexpr (Lane::kNeighbour == 2) sum += __shfl_xor_sync(kAllLanes, sum, 1);
-      if (lane == o * kInputs + i && i < args.m && first_output + o < weight.n) {
-        finish_output(args, i, first_output + o, sum);
-      }
+      if (lane == o * kInputs + i) own = sum;
     }
+  }
+  if (lane < feed.outputs * kInputs) {
+    finish_output(args, lane % kInputs, first_output + lane / kInputs, own);
   }
 }
 
-template <typename Form, int kInputs, int kOutputs, int kUnroll>
+template <typename Form, int kInputs, int kOutputs>
 void run(const ProductArgs& args, Stream stream) {
-  constexpr int64_t kBlockOutputs = kThreads / kWarpLanes * kOutputs;
+  constexpr int64_t kBlockOutputs = kWarps * kOutputs;
   const auto blocks = static_cast<unsigned>((args.weight.n + kBlockOutputs - 1) / kBlockOutputs);
-  launch(multiply_rowwise<Form, kInputs, kOutputs, kUnroll>, dim3(blocks), kThreads, 0, stream,
-         args);
+  launch(multiply_rowwise<Form, kInputs, kOutputs>, dim3(blocks), kThreads,
+         sizeof(Shared<Form, kOutputs>), stream, args);
 }
 
-template <typename Form>
-void run_form(const ProductArgs& args, Stream stream) {
-  constexpr int kBytes = Form::kForm.codes == Codes::kBytes ? 2 : 1;
-  if (args.m == 1) return run<Form, 1, 2, 4 / kBytes>(args, stream);
-  run<Form, 2, 2, 4 / kBytes>(args, stream);
+// Nibbles take more instructions a byte, fewer where a warp has more rows; if that leaves warps
+// enough for a large GPU (24 for each of 132 multiprocessors).
+constexpr int64_t kManyOutputs = 12288;
+
+template <typename Form, int kInputs>
+void run_inputs(const ProductArgs& args, Stream stream) {
+  if constexpr (Form::kForm.codes == Codes::kNibbles) {
+    if (args.weight.n >= kManyOutputs) return run<Form, kInputs, 4>(args, stream);
+  }
+  run<Form, kInputs, 2>(args, stream);
 }
 
 }  // namespace
 
 void gemv_rowwise(const ProductArgs& args, Stream stream) {
-  QuantizedForms::call(args.weight.form, [&]<typename Form>() { run_form<Form>(args, stream); });
+  static_assert(kRowwiseInputs == 2);
+  QuantizedForms::call(args.weight.form, [&]<typename Form>() {
+    if (args.m == 1) return run_inputs<Form, 1>(args, stream);
+    run_inputs<Form, 2>(args, stream);
+  });
 }
 
 }  // namespace chatglm::kernels::cuda
