@@ -19,22 +19,27 @@ inline dim3 attention_blocks(const AttentionCall& call, const TileGrid& grid) {
               static_cast<unsigned>(grid.splits));
 }
 
+// What the block needs of its tile throughout; the rest is read again where it is wanted.
 struct BlockWork {
-  RowTile tile;
+  int sequence;
+  int visible;
   int kv_head;
-  int first_product_row;  // of the tile's
   int first_partition;
   int end_partition;
 };
 
+// Long tiles come last and are begun first.
+__device__ __forceinline__ const RowTile& tile_of_block(const AttentionCall& call) {
+  return call.tiles[gridDim.x - 1 - blockIdx.x];
+}
+
 // False where the block has nothing to do: the grid was made for longer rows.
-template <int kProductRows>
 __device__ __forceinline__ bool find_work(const AttentionCall& call, BlockWork& work) {
-  // Long tiles come last and are begun first.
-  work.tile = call.tiles[gridDim.x - 1 - blockIdx.x];
+  const RowTile& tile = tile_of_block(call);
+  work.sequence = tile.sequence;
+  work.visible = tile.visible;
   work.kv_head = static_cast<int>(blockIdx.y) / call.blocks_per_kv_head;
-  work.first_product_row = static_cast<int>(blockIdx.y) % call.blocks_per_kv_head * kProductRows;
-  const int all = (work.tile.visible + kPartition - 1) / kPartition;
+  const int all = (work.visible + kPartition - 1) / kPartition;
   work.first_partition = static_cast<int>(blockIdx.z) * call.partitions_per_split;
   work.end_partition = work.first_partition + call.partitions_per_split;
   if (work.end_partition > all) work.end_partition = all;
@@ -49,14 +54,16 @@ struct ProductRow {
   int visible;  // slots; 0: there is no such row
 };
 
-__device__ __forceinline__ ProductRow product_row(const AttentionCall& call, const BlockWork& work,
-                                                  int index) {
-  const int all = work.first_product_row + index;
+template <int kProductRows>
+__device__ __forceinline__ ProductRow product_row(const AttentionCall& call, int index) {
+  const RowTile& tile = tile_of_block(call);
+  const int block = static_cast<int>(blockIdx.y);
+  const int all = block % call.blocks_per_kv_head * kProductRows + index;
   ProductRow result;
   result.row_in_tile = all / call.group;
-  result.row = work.tile.first_row + result.row_in_tile;
-  result.head = work.kv_head * call.group + all % call.group;
-  result.visible = result.row_in_tile < work.tile.num_rows ? call.visible[result.row] : 0;
+  result.row = tile.first_row + result.row_in_tile;
+  result.head = block / call.blocks_per_kv_head * call.group + all % call.group;
+  result.visible = result.row_in_tile < tile.num_rows ? call.visible[result.row] : 0;
   return result;
 }
 
@@ -78,9 +85,9 @@ __device__ __forceinline__ float* partial_of(const AttentionCall& call, const Ro
 // one that has, which is never read for them.
 __device__ __forceinline__ const std::byte* key_address(const AttentionCall& call,
                                                         const BlockWork& work, int wanted_slot) {
-  const int slot = wanted_slot < work.tile.visible ? wanted_slot : work.tile.visible - 1;
+  const int slot = wanted_slot < work.visible ? wanted_slot : work.visible - 1;
   const int block = slot / call.page_tokens;
-  const int32_t page = call.block_table[work.tile.sequence * call.block_table_stride + block];
+  const int32_t page = call.block_table[work.sequence * call.block_table_stride + block];
   return call.pages[page] + call.keys_offset + work.kv_head * call.head_bytes +
          static_cast<int64_t>(slot - block * call.page_tokens) * call.token_bytes;
 }

@@ -157,7 +157,16 @@ struct CacheWalk {
   }
   __device__ __forceinline__ void begin_copy(const AttentionCall& call, const BlockWork& work,
                                              int tile) {
-    tiles.begin_copy(call, tile & 1, addresses[tile & 1], work.tile.visible - tile * kSlots);
+    tiles.begin_copy(call, tile & 1, addresses[tile & 1], work.visible - tile * kSlots);
+  }
+
+  // Before run(): starts the first copy.
+  __device__ __forceinline__ void begin(const AttentionCall& call, const BlockWork& work) {
+    const int first = work.first_partition * kTilesPerPartition;
+    keep_address(first, address(call, work, first));
+    keep_address(first + 1, address(call, work, first + 1));
+    __syncthreads();
+    begin_copy(call, work, first);
   }
 
   // on_tile(first slot, keys, values) for every tile in ascending order, all threads together, and
@@ -166,13 +175,9 @@ struct CacheWalk {
   __device__ __forceinline__ void run(const AttentionCall& call, const BlockWork& work,
                                       const OnTile& on_tile, const OnPartition& on_partition) {
     const int first = work.first_partition * kTilesPerPartition;
-    const int seen = (work.tile.visible + kSlots - 1) / kSlots;
+    const int seen = (work.visible + kSlots - 1) / kSlots;
     const int most = work.end_partition * kTilesPerPartition;
     const int end = seen < most ? seen : most;
-    keep_address(first, address(call, work, first));
-    keep_address(first + 1, address(call, work, first + 1));
-    __syncthreads();
-    begin_copy(call, work, first);
 #pragma unroll 1
     for (int tile = first; tile < end; ++tile) {
       cp_async_wait<0>();
@@ -180,7 +185,7 @@ struct CacheWalk {
       if (tile + 1 < end) begin_copy(call, work, tile + 1);
       // Asked for now, needed after the computation.
       const std::byte* const later = address(call, work, tile + 2);
-      if (tiles.open(call, tile & 1, work.tile.visible - tile * kSlots)) __syncthreads();
+      if (tiles.open(call, tile & 1, work.visible - tile * kSlots)) __syncthreads();
       on_tile(tile * kSlots, tiles.keys(tile & 1), tiles.values(tile & 1));
       keep_address(tile, later);
       if (tile + 1 == end || (tile + 1) % kTilesPerPartition == 0) {

@@ -36,6 +36,9 @@ struct AttentionCall {
   float* partials;  // (rows times partitions, heads, partial_floats), or nullptr: to the output
 };
 
+// What a block may have on every device (compute capability 8.6 and 8.9).
+inline constexpr std::size_t kMostSharedBytes = 99 * 1024;
+
 // The tiles of `grid`: partials, or the output.
 void attend_plain(const AttentionCall& call, const TileGrid& grid, Stream stream);
 void attend_narrow(const AttentionCall& call, const TileGrid& grid, Stream stream);

