@@ -14,13 +14,12 @@ namespace cuda_emulation {
 namespace {
 
 inline void check(const void* place, std::size_t bytes, Access access, const void* code) {
-  if (!in_kernel() || bytes == 0) return;
   const auto* const address = static_cast<const std::byte*>(place);
   const std::byte* const shared = shared_arena();
   if (address >= shared - kSharedGuardBytes &&
       address < shared + kMaxSharedBytes + kSharedGuardBytes) {
-    check_shared_access(address, bytes, access, code);
-  } else if (in_device_arena(address) && !is_valid_in_kernel(address, bytes)) {
+    if (in_kernel() && bytes != 0) check_shared_access(address, bytes, access, code);
+  } else if (in_device_arena(address) && !is_valid_in_kernel(address, bytes) && in_kernel()) {
     report_invalid_access(address, bytes, access != Access::kRead, code);
   }
 }

@@ -17,6 +17,9 @@
 #endif
 
 namespace cuda_emulation {
+
+constinit DeviceAddresses device_addresses;
+
 namespace {
 
 constexpr std::size_t kArenaBytes = std::size_t{16} << 30;  // of addresses
@@ -28,13 +31,20 @@ std::size_t rounded(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+void forget_latest() {
+  device_addresses.latest_begin = device_addresses.latest_end = nullptr;
+}
+
 // Addresses are handed out ascending, and again from the begin when the end is reached.
 class Arena {
  public:
   Arena() {
     void* memory = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory != MAP_FAILED) begin_ = static_cast<std::byte*>(memory);
+    if (memory == MAP_FAILED) return;
+    begin_ = static_cast<std::byte*>(memory);
+    device_addresses.begin = begin_;
+    device_addresses.end = begin_ + kArenaBytes;
   }
   std::byte* allocate(int device, std::size_t bytes) {
     const std::size_t needed = rounded(bytes) + kGap;
@@ -57,7 +67,7 @@ class Arena {
     if (found == allocations_.end()) return false;
     const std::size_t bytes = found->second.bytes;
     allocations_.erase(found);
-    latest = {};
+    forget_latest();
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(memory, bytes);
 #endif
@@ -80,9 +90,6 @@ class Arena {
   const Allocation* last_before(const std::byte* memory) const {
     auto after = allocations_.upper_bound(const_cast<std::byte*>(memory));
     return after == allocations_.begin() ? nullptr : &(--after)->second;
-  }
-  bool holds(const std::byte* memory) const {
-    return begin_ != nullptr && memory >= begin_ && memory < begin_ + kArenaBytes;
   }
   std::size_t used(int device) const {
     std::size_t total = 0;
@@ -116,11 +123,9 @@ class Arena {
   std::byte* begin_ = nullptr;
   std::size_t next_ = 0;
   std::map<std::byte*, Allocation> allocations_;
-
- public:
-  int kernel_device = 0;
-  Allocation latest;  // that a kernel touched
 };
+
+constinit int kernel_device = 0;
 
 Arena& arena() {
   static Arena the_arena;
@@ -146,23 +151,17 @@ std::size_t device_bytes_used(int device) {
 const Allocation* device_allocation(const void* memory, std::size_t bytes) {
   return arena().find(static_cast<const std::byte*>(memory), bytes);
 }
-bool in_device_arena(const void* memory) {
-  return arena().holds(static_cast<const std::byte*>(memory));
-}
 
 void set_kernel_device(int device) {
-  arena().kernel_device = device;
-  arena().latest = {};
+  kernel_device = device;
+  forget_latest();
 }
 
-bool is_valid_in_kernel(const void* memory, std::size_t bytes) {
-  Arena& all = arena();
-  const auto* const place = static_cast<const std::byte*>(memory);
-  const std::byte* const end = all.latest.begin + all.latest.bytes;
-  if (place >= all.latest.begin && place + bytes <= end) return true;
-  const Allocation* const found = all.find(place, bytes);
-  if (found == nullptr || found->device != all.kernel_device) return false;
-  all.latest = *found;
+bool is_valid_for_kernel_device(const std::byte* memory, std::size_t bytes) {
+  const Allocation* const found = arena().find(memory, bytes);
+  if (found == nullptr || found->device != kernel_device) return false;
+  device_addresses.latest_begin = found->begin;
+  device_addresses.latest_end = found->begin + found->bytes;
   return true;
 }
 

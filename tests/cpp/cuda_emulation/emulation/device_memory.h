@@ -21,13 +21,30 @@ bool free_device_memory(void* memory);
 std::size_t device_bytes_used(int device);
 // The allocation that holds all of [memory, memory + bytes); nullptr: none does.
 const Allocation* device_allocation(const void* memory, std::size_t bytes);
-// Whether the address is among those that device memory has, allocated or not.
-bool in_device_arena(const void* memory);
+// The addresses that device memory has, allocated or not, and those of the allocation that a kernel
+// touched last.
+struct DeviceAddresses {
+  const std::byte* begin = nullptr;
+  const std::byte* end = nullptr;
+  const std::byte* latest_begin = nullptr;
+  const std::byte* latest_end = nullptr;
+};
+extern constinit DeviceAddresses device_addresses;
+inline bool in_device_arena(const void* memory) {
+  return memory >= device_addresses.begin && memory < device_addresses.end;
+}
 
 // For the kernels that run next: whose memory they see.
 void set_kernel_device(int device);
 // Whether a kernel may touch this device memory: it is allocated, and its own device's.
-bool is_valid_in_kernel(const void* memory, std::size_t bytes);
+bool is_valid_for_kernel_device(const std::byte* memory, std::size_t bytes);
+inline bool is_valid_in_kernel(const void* memory, std::size_t bytes) {
+  const auto* const place = static_cast<const std::byte*>(memory);
+  if (place >= device_addresses.latest_begin && place + bytes <= device_addresses.latest_end) {
+    return true;
+  }
+  return is_valid_for_kernel_device(place, bytes);
+}
 void report_invalid_access(const void* memory, std::size_t bytes, bool writes, const void* code);
 
 std::byte* allocate_pinned(std::size_t bytes);

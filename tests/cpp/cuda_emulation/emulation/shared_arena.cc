@@ -10,28 +10,26 @@
 #endif
 
 namespace cuda_emulation {
+
+constexpr std::size_t kWithGuards = 2 * kSharedGuardBytes + kMaxSharedBytes;
+alignas(1024) std::byte shared_arena_with_guards[kWithGuards];
+
 namespace {
 
 constexpr int kPoison = 0xff;
 
 struct Arena {
-  alignas(1024) std::byte before[kSharedGuardBytes];
-  std::byte memory[kMaxSharedBytes];
-  std::byte behind[kSharedGuardBytes];
   std::size_t bytes = 0;
   bool copied[kMaxSharedBytes / kCopyBytes] = {};  // a copy is under way, by aligned place
 };
 Arena arena;
 
 std::size_t copy_index(const std::byte* place) {
-  return static_cast<std::size_t>(place - arena.memory) / kCopyBytes;
+  return static_cast<std::size_t>(place - shared_arena()) / kCopyBytes;
 }
 
 }  // namespace
 
-std::byte* shared_arena() {
-  return arena.memory;
-}
 std::size_t shared_arena_bytes() {
   return arena.bytes;
 }
@@ -40,10 +38,10 @@ void open_shared_arena(std::size_t bytes) {
   std::fill_n(arena.copied, (arena.bytes + kCopyBytes - 1) / kCopyBytes, false);
   arena.bytes = bytes;
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_poison_memory_region(arena.before, 2 * kSharedGuardBytes + kMaxSharedBytes);
-  __asan_unpoison_memory_region(arena.memory, bytes);
+  __asan_poison_memory_region(shared_arena_with_guards, kWithGuards);
+  __asan_unpoison_memory_region(shared_arena(), bytes);
 #endif
-  std::memset(arena.memory, kPoison, bytes);
+  std::memset(shared_arena(), kPoison, bytes);
   order_blocks();
 }
 

@@ -8,7 +8,11 @@ namespace cuda_emulation {
 inline constexpr std::size_t kMaxSharedBytes = 232448;  // 227 KiB
 inline constexpr std::size_t kSharedGuardBytes = 64 * 1024;
 
-std::byte* shared_arena();
+// Two zones of kSharedGuardBytes around (kMaxSharedBytes).
+extern std::byte shared_arena_with_guards[];
+inline std::byte* shared_arena() {
+  return shared_arena_with_guards + kSharedGuardBytes;
+}
 std::size_t shared_arena_bytes();  // of the running block
 // For the next block: poisoned (a NaN in every format).
 void open_shared_arena(std::size_t bytes);
