@@ -70,9 +70,9 @@ TEXT_RULES = [
     ),
     TextRule(
         ("*",),
-        ("kernels/cuda/*.cu",),
+        (),
         re.compile(r"<<<"),
-        "kernel launches are for kernels/cuda/*.cu",
+        "kernels are started by launch() of kernels/cuda/launch.cuh",
     ),
     # Standard templates would be compiled for the instruction set, and the linker might keep that
     # copy for everybody.

@@ -82,7 +82,7 @@ def test_good_code_passes(check_layers: ModuleType, tmp_path: Path, name: str, t
         ("kernels/a.h", "/* a\n b */ struct PromptTable;\n", 2, "kernels know no 'Prompt'"),
         ("engine/a.cc", "std::cerr << 1;\n", 1, "never prints"),
         ("engine/a.cc", "std::abort();\n", 1, "never prints"),
-        ("backend/a.cc", "kernel<<<1, 2>>>();\n", 1, "kernel launches"),
+        ("kernels/cuda/a.cu", "kernel<<<1, 2>>>();\n", 1, "started by launch()"),
         ("newmodule/a.cc", "int x;\n", 1, "not in the list of modules"),
         (
             "kv/CMakeLists.txt",
