@@ -215,10 +215,13 @@ __global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1)
   Stage<Form>* const ring = shared.ring[warp];
   const Copier<Form> copier(weight, first_output, lane);
 
+  grid_dependency_trigger();
 #pragma unroll
   for (int i = 0; i < Memory::kStages - 1; ++i) {
     copier.start(ring[i], i * kStrands + warp_block);
   }
+
+  grid_dependency_wait();  // weights are nobody's output
 
   Inputs<kGroups> inputs;  // of the block that comes next
   inputs.load(x, warp_block, lane);
@@ -286,18 +289,18 @@ __global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1)
 }
 
 template <typename Form, int kGroups>
-void run(const ProductArgs& args, Stream stream) {
+void run(const ProductArgs& args, Stream stream, bool early) {
   const auto blocks = static_cast<unsigned>((args.weight.n + kOutputs - 1) / kOutputs);
-  launch(multiply_grouped<Form, kGroups>, dim3(blocks), kThreads, sizeof(Shared<Form, kGroups>),
-         stream, args);
+  launch_early(early, multiply_grouped<Form, kGroups>, dim3(blocks), kThreads,
+               sizeof(Shared<Form, kGroups>), stream, args);
 }
 
 }  // namespace
 
-void gemv_grouped(const ProductArgs& args, Stream stream) {
+void gemv_grouped(const ProductArgs& args, Stream stream, bool early) {
   QuantizedForms::call(args.weight.form, [&]<typename Form>() {
-    if (args.m <= kGroupInputs) return run<Form, 1>(args, stream);
-    run<Form, 2>(args, stream);
+    if (args.m <= kGroupInputs) return run<Form, 1>(args, stream, early);
+    run<Form, 2>(args, stream, early);
   });
 }
 

@@ -85,6 +85,7 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
       (static_cast<int64_t>(blockIdx.y) * kWarps + thread / kWarpLanes) * kOutputs;
   const int64_t first_input = static_cast<int64_t>(blockIdx.x) * kInputs;
   if (first_output >= weight.n) return;  // no barrier is for the whole block
+  grid_dependency_trigger();
   const int outputs =
       static_cast<int>(min(weight.n - first_output, static_cast<int64_t>(kOutputs)));
 
@@ -105,6 +106,7 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
   };
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) copy(i);
+  grid_dependency_wait();  // weights are nobody's output
 
   const float4* x[kInputs];
 #pragma unroll
@@ -163,28 +165,28 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
 }
 
 template <Codes kCodes, int kInputs, int kOutputs>
-void run(const ProductArgs& args, Stream stream) {
+void run(const ProductArgs& args, Stream stream, bool early) {
   constexpr int64_t kBlockOutputs = kWarps * kOutputs;
   const dim3 grid(static_cast<unsigned>((args.m + kInputs - 1) / kInputs),
                   static_cast<unsigned>((args.weight.n + kBlockOutputs - 1) / kBlockOutputs));
-  launch(multiply_plain<kCodes, kInputs, kOutputs>, grid, kThreads, sizeof(Shared<kOutputs>),
-         stream, args, input_cols(InputForm::kF32, args.weight.k));
+  launch_early(early, multiply_plain<kCodes, kInputs, kOutputs>, grid, kThreads,
+               sizeof(Shared<kOutputs>), stream, args, input_cols(InputForm::kF32, args.weight.k));
 }
 
 template <Codes kCodes>
-void run_codes(const ProductArgs& args, Stream stream) {
-  if (args.m == 1) return run<kCodes, 1, 2>(args, stream);
-  if (args.m == 2) return run<kCodes, 2, 2>(args, stream);
-  if (args.m <= 4) return run<kCodes, 4, 2>(args, stream);
-  run<kCodes, 8, 4>(args, stream);
+void run_codes(const ProductArgs& args, Stream stream, bool early) {
+  if (args.m == 1) return run<kCodes, 1, 2>(args, stream, early);
+  if (args.m == 2) return run<kCodes, 2, 2>(args, stream, early);
+  if (args.m <= 4) return run<kCodes, 4, 2>(args, stream, early);
+  run<kCodes, 8, 4>(args, stream, early);
 }
 
 }  // namespace
 
-void gemv_plain(const ProductArgs& args, Stream stream) {
-  if (args.weight.form.codes == Codes::kF32) return run_codes<Codes::kF32>(args, stream);
-  if (args.weight.form.codes == Codes::kF16) return run_codes<Codes::kF16>(args, stream);
-  run_codes<Codes::kBF16>(args, stream);
+void gemv_plain(const ProductArgs& args, Stream stream, bool early) {
+  if (args.weight.form.codes == Codes::kF32) return run_codes<Codes::kF32>(args, stream, early);
+  if (args.weight.form.codes == Codes::kF16) return run_codes<Codes::kF16>(args, stream, early);
+  run_codes<Codes::kBF16>(args, stream, early);
 }
 
 }  // namespace chatglm::kernels::cuda

@@ -155,10 +155,12 @@ __global__ void __launch_bounds__(kThreads, kOutputs == 2 ? 7 : 6)
   const int64_t first_output = (static_cast<int64_t>(blockIdx.x) * kWarps + warp) * kOutputs;
   if (first_output >= weight.n) return;  // no barrier is for the whole block
 
+  grid_dependency_trigger();
   Feed<Form, kOutputs> feed(weight, first_output, lane);
   auto& ring = shared.ring[warp];
 #pragma unroll
   for (int i = 0; i < Memory::kStages - 1; ++i) feed.start(ring[i]);
+  grid_dependency_wait();  // weights are nobody's output
 
   const int blocks = static_cast<int>(weight.k / kInputBlock);
   const int64_t input_bytes = Int8Row::bytes(blocks);
@@ -215,11 +217,11 @@ __global__ void __launch_bounds__(kThreads, kOutputs == 2 ? 7 : 6)
 }
 
 template <typename Form, int kInputs, int kOutputs>
-void run(const ProductArgs& args, Stream stream) {
+void run(const ProductArgs& args, Stream stream, bool early) {
   constexpr int64_t kBlockOutputs = kWarps * kOutputs;
   const auto blocks = static_cast<unsigned>((args.weight.n + kBlockOutputs - 1) / kBlockOutputs);
-  launch(multiply_rowwise<Form, kInputs, kOutputs>, dim3(blocks), kThreads,
-         sizeof(Shared<Form, kOutputs>), stream, args);
+  launch_early(early, multiply_rowwise<Form, kInputs, kOutputs>, dim3(blocks), kThreads,
+               sizeof(Shared<Form, kOutputs>), stream, args);
 }
 
 // Nibbles take more instructions a byte, fewer where a warp has more rows; if that leaves warps
@@ -227,20 +229,20 @@ void run(const ProductArgs& args, Stream stream) {
 constexpr int64_t kManyOutputs = 12288;
 
 template <typename Form, int kInputs>
-void run_inputs(const ProductArgs& args, Stream stream) {
+void run_inputs(const ProductArgs& args, Stream stream, bool early) {
   if constexpr (Form::kForm.codes == Codes::kNibbles) {
-    if (args.weight.n >= kManyOutputs) return run<Form, kInputs, 4>(args, stream);
+    if (args.weight.n >= kManyOutputs) return run<Form, kInputs, 4>(args, stream, early);
   }
-  run<Form, kInputs, 2>(args, stream);
+  run<Form, kInputs, 2>(args, stream, early);
 }
 
 }  // namespace
 
-void gemv_rowwise(const ProductArgs& args, Stream stream) {
+void gemv_rowwise(const ProductArgs& args, Stream stream, bool early) {
   static_assert(kRowwiseInputs == 2);
   QuantizedForms::call(args.weight.form, [&]<typename Form>() {
-    if (args.m == 1) return run_inputs<Form, 1>(args, stream);
-    run_inputs<Form, 2>(args, stream);
+    if (args.m == 1) return run_inputs<Form, 1>(args, stream, early);
+    run_inputs<Form, 2>(args, stream, early);
   });
 }
 

@@ -13,9 +13,9 @@ bool is_readable(const PrepareArgs& input) {
          reinterpret_cast<std::uintptr_t>(input.x) % 16 == 0;
 }
 
-const void* prepared_rows(const PrepareArgs& input, InputForm form, Stream stream) {
+const void* prepared_rows(const PrepareArgs& input, InputForm form, Stream stream, bool early) {
   if (form == InputForm::kF32 && is_readable(input)) return input.x;
-  prepare_input(input, form, stream);
+  prepare_input(input, form, stream, early);
   return input.prepared;
 }
 
@@ -38,19 +38,21 @@ InputForm gemm_input_form(const WeightForm& form) {
 
 void linear(const LinearCall& call, const DeviceTraits& device, Stream stream) {
   if (call.input.m == 0) return;
-  static_cast<void>(device);
+  // The next product's weights are on their way while this one's last blocks still multiply.
+  const bool early = device.compute_capability >= 90;
   const bool few = call.input.m <= kGemvRows;
   const WeightForm& form = call.weight.form;
   const ProductArgs product{
       .weight = call.weight,
-      .x = prepared_rows(call.input, few ? gemv_input_form(form) : gemm_input_form(form), stream),
+      .x = prepared_rows(call.input, few ? gemv_input_form(form) : gemm_input_form(form), stream,
+                         early),
       .m = call.input.m,
       .bias = call.bias,
       .y = call.y,
       .y_stride = call.y_stride,
       .accumulate = call.accumulate};
   if (few) {
-    gemv(product, stream);
+    gemv(product, stream, early);
   } else {
     gemm(product, call.gemm_scratch, stream);
   }

@@ -11,7 +11,7 @@
 #include "kernels/cuda/block_sum.cuh"
 #include "kernels/cuda/int8_input.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/product.h"
+#include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/shared.cuh"
 
 namespace chatglm::kernels::cuda {
@@ -205,6 +205,8 @@ template <InputForm kForm>
 __global__ void __launch_bounds__(kMaxThreads)
     prepare_rows(PrepareArgs args, int64_t cols, int64_t span, int groups) {
   Shared& shared = shared_memory<Shared>();
+  grid_dependency_trigger();
+  grid_dependency_wait();
   const int64_t index = blockIdx.x;
   const bool filler = index >= args.m;  // a row that only fills a group
   Row row{.x = args.x + (filler ? 0 : index) * args.k * (args.gated ? 2 : 1),
@@ -274,7 +276,7 @@ unsigned to_unsigned(int64_t value) {
 
 }  // namespace
 
-void prepare_input(const PrepareArgs& args, InputForm form, Stream stream) {
+void prepare_input(const PrepareArgs& args, InputForm form, Stream stream, bool early) {
   const int64_t cols = input_cols(form, args.k);
   const bool whole_rows = args.norm_weight != nullptr || form == InputForm::kF16;
   const int64_t held_warps = (cols + kHeld * kQuad * kWarpLanes - 1) / (kHeld * kQuad * kWarpLanes);
@@ -287,8 +289,8 @@ void prepare_input(const PrepareArgs& args, InputForm form, Stream stream) {
   const int64_t rows = grouped ? groups * kGroupInputs : args.m;
   const dim3 grid(to_unsigned(rows), to_unsigned((cols + span - 1) / span));
   const auto run = [&](auto* kernel) {
-    launch(kernel, grid, threads, sizeof(Shared), stream, args, cols, span,
-           static_cast<int>(groups));
+    launch_early(early, kernel, grid, threads, sizeof(Shared), stream, args, cols, span,
+                 static_cast<int>(groups));
   };
   switch (form) {
     case InputForm::kInt8:

@@ -33,7 +33,7 @@ constexpr int64_t prepared_bytes(int64_t rows, int64_t k) {
 }
 
 // args.prepared: prepared_bytes(m, k), 256-byte aligned. The values are those of rms_norm and
-// silu_mul up to the rounding of sums, and never depend on the other rows.
-void prepare_input(const PrepareArgs& args, InputForm form, Stream stream);
+// silu_mul up to the rounding of sums, and never depend on the other rows. early: see launch.cuh.
+void prepare_input(const PrepareArgs& args, InputForm form, Stream stream, bool early = false);
 
 }  // namespace chatglm::kernels::cuda

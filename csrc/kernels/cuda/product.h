@@ -24,7 +24,7 @@ struct ProductArgs {
 // another.
 inline constexpr int64_t kGemvRows = 16;
 
-// 1..kGemvRows rows: kInt8 for quantized weights, kF32 for plain ones.
-void gemv(const ProductArgs& args, Stream stream);
+// 1..kGemvRows rows: kInt8 for quantized weights, kF32 for plain ones. early: see launch.cuh.
+void gemv(const ProductArgs& args, Stream stream, bool early = false);
 
 }  // namespace chatglm::kernels::cuda

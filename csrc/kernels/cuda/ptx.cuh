@@ -110,6 +110,22 @@ __device__ __forceinline__ float exp2_approx(float x) {
   return power;
 }
 
+// For kernels that launch_early() starts: waits until the kernels before have ended and what they
+// wrote can be seen. Otherwise, and on devices that know no such launches, nothing.
+__device__ __forceinline__ void grid_dependency_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Lets the next kernel start, if launch_early() launched it, once all blocks have called this or
+// ended.
+__device__ __forceinline__ void grid_dependency_trigger() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 // Reads what is read once: past the first cache.
 __device__ __forceinline__ uint4 load_streaming(const uint4* global) {
   uint4 value;

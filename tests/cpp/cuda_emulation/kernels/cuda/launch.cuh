@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <tuple>
+#include <utility>
 
 #include "emulation/launch_queue.h"
 #include "kernels/cuda/stream.h"
@@ -27,6 +28,13 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t s
   const std::tuple<Parameters...> parameters(static_cast<Parameters>(arguments)...);
   cuda_emulation::enqueue_kernel(address, grid, threads, shared_bytes, stream,
                                  [kernel, parameters] { std::apply(kernel, parameters); });
+}
+
+// Here the kernel before has always ended.
+template <typename... Parameters, typename... Arguments>
+void launch_early(bool, void (*kernel)(Parameters...), dim3 grid, int threads,
+                  std::size_t shared_bytes, Stream stream, Arguments&&... arguments) {
+  launch(kernel, grid, threads, shared_bytes, stream, std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace chatglm::kernels::cuda
