@@ -114,16 +114,22 @@ struct LinearInput {
   bool gated = false;
 };
 
-// What the operations of a step are told apart by, beside what stage() was given: two steps of
-// equal shape, each after a stage() of its own, are the same operations on the same memory.
+// What the operations of a step are told apart by, beside what stage() was given: two steps with
+// equal values, each after a stage() of its own, are the same operations on the same memory.
 struct StepShape {
-  const void* owner;        // whose weights and activations: the model, or a part of it
-  std::byte* const* pages;  // PagedKvView::pages
-  int64_t rows;
+  const void* owner;  // whose weights and activations: the model, or a part of it
   int64_t num_logit_rows;
+  // The cache and the query heads of its attentions.
+  kernels::PagedKvView kv;
+  int64_t heads;
   bool is_repeatable = true;  // false: they depend on more than this
+};
 
-  bool operator==(const StepShape&) const = default;
+// Queries and keys that are rotated, and keys and values that are stored behind that.
+struct RotateAndStore {
+  kernels::RopeArgs queries;
+  kernels::RopeArgs keys;  // of store.keys
+  kernels::KvStoreArgs store;
 };
 
 // What a device does at most, measured and not taken from a data sheet.
@@ -149,6 +155,10 @@ class Backend {
 
   // Throws Error{kDevice} naming what was needed. Zero-filled, 64-byte aligned.
   virtual std::unique_ptr<Buffer> allocate(int64_t size_bytes) = 0;
+  // Memory of the host that download() writes to soonest, with whatever it holds.
+  virtual std::unique_ptr<Buffer> allocate_host(int64_t size_bytes) {
+    return allocate(size_bytes);  // of a backend whose memory is the host's
+  }
   virtual void upload(void* destination, const void* host_source, int64_t size_bytes) = 0;
   virtual void download(void* host_destination, const void* source, int64_t size_bytes) = 0;
 
@@ -202,6 +212,12 @@ class Backend {
   virtual void rope_table(const kernels::RopeTableArgs& args) = 0;
   virtual void rope(const kernels::RopeArgs& args) = 0;
   virtual void kv_store(const kernels::KvStoreArgs& args) = 0;
+  // What the rows of the keys hold afterwards is not defined.
+  virtual void rotate_and_store(const RotateAndStore& args) {
+    rope(args.queries);
+    rope(args.keys);
+    kv_store(args.store);
+  }
   virtual void paged_attention(const kernels::PagedAttentionArgs& args) = 0;
   virtual void silu_mul(const kernels::SiluMulArgs& args) = 0;
   virtual void gelu(const kernels::GeluArgs& args) = 0;

@@ -17,4 +17,8 @@ std::string why_no_cuda(int device_index);
 // Throws Error{kDevice} saying why where it can't be used.
 std::unique_ptr<Backend> create_cuda_backend(const BackendOptions& options);
 
+// The same with steps of up to most_recorded_rows rows recorded and repeated; 0: none.
+std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options,
+                                           int64_t most_recorded_rows);
+
 }  // namespace chatglm

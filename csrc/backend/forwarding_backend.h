@@ -27,6 +27,9 @@ class ForwardingBackend : public Backend {
   std::unique_ptr<Buffer> allocate(int64_t size_bytes) override {
     return inner_->allocate(size_bytes);
   }
+  std::unique_ptr<Buffer> allocate_host(int64_t size_bytes) override {
+    return inner_->allocate_host(size_bytes);
+  }
   void upload(void* destination, const void* host_source, int64_t size_bytes) override {
     inner_->upload(destination, host_source, size_bytes);
   }
@@ -60,6 +63,7 @@ class ForwardingBackend : public Backend {
   void rope_table(const kernels::RopeTableArgs& args) override { inner_->rope_table(args); }
   void rope(const kernels::RopeArgs& args) override { inner_->rope(args); }
   void kv_store(const kernels::KvStoreArgs& args) override { inner_->kv_store(args); }
+  void rotate_and_store(const RotateAndStore& args) override { inner_->rotate_and_store(args); }
   void paged_attention(const kernels::PagedAttentionArgs& args) override {
     inner_->paged_attention(args);
   }

@@ -28,7 +28,8 @@ class Sequences {
             count * pages_each_ * PagedKv::page_bytes(kv_shape(model.config(), kv_dtype))),
         block_table_(static_cast<std::size_t>(count * pages_each_)),
         layouts_(static_cast<std::size_t>(count)),
-        logits_(static_cast<std::size_t>(count * max_logits * model.config().vocab_size)) {
+        logits_(backend.allocate_host(count * max_logits * model.config().vocab_size *
+                                      static_cast<int64_t>(sizeof(float)))) {
     kv_.grow(kv_.max_pages());
     std::iota(block_table_.begin(), block_table_.end(), 0);
     model_.reserve(std::max(max_rows, count * max_logits), count * max_logits);
@@ -134,7 +135,7 @@ class Sequences {
             .logit_rows = logit_rows_};
   }
 
-  void step() { model_.forward(batch(), kv_.views(), logits_.data()); }
+  void step() { model_.forward(batch(), kv_.views(), logits_->as<float>()); }
 
   Model& model_;
   Backend& backend_;
@@ -143,7 +144,7 @@ class Sequences {
   std::mt19937 generator_{20231027};   // NOLINT: a fixed seed on purpose
   std::vector<int32_t> block_table_;   // (sequences, pages_each_)
   std::vector<PromptLayout> layouts_;  // (sequences) causal
-  std::vector<float> logits_;          // (sequences * logits of each, vocab)
+  std::unique_ptr<Buffer> logits_;     // (sequences * logits of each, vocab) on the host
   std::vector<int32_t> tokens_, positions_, visible_, sequence_, logit_rows_;
 };
 

@@ -38,7 +38,8 @@ DraftModel::DraftModel(Model& model, const Placement& placement, int64_t vocab_s
               .max_logit_rows = options.max_sequences,
               .prefix_reuse = true},
       scheduler_(limits_, allocator_, prefix_),
-      runner_(model, limits_.max_rows + (model.config().bidirectional_context ? room() : 0),
+      runner_(model, placement.last_backend(),
+              limits_.max_rows + (model.config().bidirectional_context ? room() : 0),
               limits_.max_logit_rows, prefix_) {}
 
 // Tokens of one sequence that this model can hold.

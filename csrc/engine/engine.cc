@@ -70,7 +70,8 @@ struct Engine::Impl {
                .max_logit_rows = std::max(options.max_sequences, kPromptLogitRows),
                .prefix_reuse = options.prefix_reuse},
         scheduler(limits, allocator, prefix),
-        runner(model_, limits.max_rows + longest_bidirectional(), limits.max_logit_rows, prefix),
+        runner(model_, placement.last_backend(), limits.max_rows + longest_bidirectional(),
+               limits.max_logit_rows, prefix),
         speculation(std::move(drafter), options.num_guesses) {}
 
   // Tokens that a step may have to compute together, whatever its limit.

@@ -6,12 +6,12 @@
 
 namespace chatglm {
 
-Runner::Runner(Model& model, int64_t max_rows, int64_t max_logit_rows, const CachePrefix& prefix)
+Runner::Runner(Model& model, Backend& backend, int64_t max_rows, int64_t max_logit_rows,
+               const CachePrefix& prefix)
     : model_(model),
       prefix_(prefix),
-      // Not zero-filled: memory for logits that are never asked for is never touched.
-      logits_(std::make_unique_for_overwrite<float[]>(
-          static_cast<std::size_t>(max_logit_rows * model.config().vocab_size))) {
+      logits_(backend.allocate_host(max_logit_rows * model.config().vocab_size *
+                                    static_cast<int64_t>(sizeof(float)))) {
   model_.reserve(max_rows, max_logit_rows);
   token_ids_.reserve(static_cast<std::size_t>(max_rows));
   positions_.reserve(static_cast<std::size_t>(max_rows));
@@ -38,8 +38,9 @@ std::span<const float> Runner::run(std::span<const Chunk> chunks, PagedKv& kv) {
                     .block_table_stride = block_table_stride_,
                     .logit_rows = logit_rows_,
                     .adapter = adapter_};
-  model_.forward(batch, kv.views(), logits_.get());
-  return {logits_.get(), logit_rows_.size() * static_cast<std::size_t>(model_.config().vocab_size)};
+  model_.forward(batch, kv.views(), logits_->as<float>());
+  return {logits_->as<float>(),
+          logit_rows_.size() * static_cast<std::size_t>(model_.config().vocab_size)};
 }
 
 int64_t Runner::pages_of(const Chunk& chunk) const {

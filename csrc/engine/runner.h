@@ -15,8 +15,9 @@ namespace chatglm {
 
 class Runner {
  public:
-  // The prefix outlives the runner.
-  Runner(Model& model, int64_t max_rows, int64_t max_logit_rows, const CachePrefix& prefix);
+  // All of them outlive the runner; the backend is the model's.
+  Runner(Model& model, Backend& backend, int64_t max_rows, int64_t max_logit_rows,
+         const CachePrefix& prefix);
 
   // Makes sure that the pages have memory, and computes. The logits that the chunks ask for, in the
   // order of the chunks: (sum of num_logits(), vocab_size), valid until the next call.
@@ -39,8 +40,8 @@ class Runner {
   std::vector<int32_t> logit_rows_;    // (logit rows)
   std::vector<int32_t> block_table_;   // (chunks, block_table_stride_)
   int64_t block_table_stride_ = 0;
-  int64_t num_pages_ = 0;            // pages [0, num_pages_) must have memory
-  std::unique_ptr<float[]> logits_;  // (max_logit_rows, vocab_size)
+  int64_t num_pages_ = 0;           // pages [0, num_pages_) must have memory
+  std::unique_ptr<Buffer> logits_;  // (max_logit_rows, vocab_size) on the host
 };
 
 }  // namespace chatglm

@@ -149,9 +149,9 @@ class ChatGlm6b final : public ModelPart {
       if (num_logit_rows > 0) compute_logits(staged);
     };
     backend_.run_step({.owner = this,
-                       .pages = kv.pages,
-                       .rows = batch.rows(),
                        .num_logit_rows = num_logit_rows,
+                       .kv = kv,
+                       .heads = config_.num_heads,
                        .is_repeatable = adapters_.row_runs().empty()},
                       std::cref(step));
     if (!has_logits()) {
@@ -261,16 +261,16 @@ class ChatGlm6b final : public ModelPart {
   }
 
   // The first half of every head by the first table, the second half by the other.
-  void rotate(float* heads, int64_t rows) {
-    backend_.rope({.x = heads,
-                   .cos_sin = work_.cos_sin->as<float>(),
-                   .row_scale = nullptr,
-                   .rows = rows,
-                   .row_stride = config_.qkv_size(),
-                   .heads = config_.num_heads,
-                   .head_dim = config_.head_dim,
-                   .rotary_dim = config_.head_dim,
-                   .pair_span = config_.rotary_dim});
+  kernels::RopeArgs rotation(float* heads, int64_t rows) const {
+    return {.x = heads,
+            .cos_sin = work_.cos_sin->as<float>(),
+            .row_scale = nullptr,
+            .rows = rows,
+            .row_stride = config_.qkv_size(),
+            .heads = config_.num_heads,
+            .head_dim = config_.head_dim,
+            .rotary_dim = config_.head_dim,
+            .pair_span = config_.rotary_dim};
   }
 
   // x (rows, hidden) to normed; where asked for, residual (may be x) = residual_scale * normed.
@@ -295,14 +295,14 @@ class ChatGlm6b final : public ModelPart {
 
     apply_norm(layer.attention_norm, hidden, rows.rows, hidden);
     adapters_.project(layer.qkv, work_.normed->as<float>(), rows.rows, query);
-    rotate(query, rows.rows);
-    rotate(key, rows.rows);
-    backend_.kv_store({.keys = key,
-                       .values = value,
-                       .row_stride = config_.qkv_size(),
-                       .layer = index,
-                       .kv = kv,
-                       .rows = rows});
+    backend_.rotate_and_store({.queries = rotation(query, rows.rows),
+                               .keys = rotation(key, rows.rows),
+                               .store = {.keys = key,
+                                         .values = value,
+                                         .row_stride = config_.qkv_size(),
+                                         .layer = index,
+                                         .kv = kv,
+                                         .rows = rows}});
     backend_.paged_attention(
         {.query = query,
          .query_stride = config_.qkv_size(),

@@ -115,9 +115,9 @@ class Glm final : public ModelPart {
       if (num_logit_rows > 0) compute_logits(staged);
     };
     backend_.run_step({.owner = this,
-                       .pages = kv.pages,
-                       .rows = batch.rows(),
                        .num_logit_rows = num_logit_rows,
+                       .kv = kv,
+                       .heads = config_.num_heads,
                        .is_repeatable = adapters_.row_runs().empty()},
                       std::cref(step));
     if (!has_logits()) {
@@ -266,15 +266,16 @@ class Glm final : public ModelPart {
     return LinearInput::normed(x, weight.as<float>(), config_.norm_epsilon);
   }
 
-  void rotate(float* heads, int64_t num_heads, int64_t rows, const float* row_scale) {
-    backend_.rope({.x = heads,
-                   .cos_sin = work_.cos_sin->as<float>(),
-                   .row_scale = row_scale,
-                   .rows = rows,
-                   .row_stride = config_.qkv_size(),
-                   .heads = num_heads,
-                   .head_dim = config_.head_dim,
-                   .rotary_dim = config_.rotary_dim});
+  kernels::RopeArgs rotation(float* heads, int64_t num_heads, int64_t rows,
+                             const float* row_scale) const {
+    return {.x = heads,
+            .cos_sin = work_.cos_sin->as<float>(),
+            .row_scale = row_scale,
+            .rows = rows,
+            .row_stride = config_.qkv_size(),
+            .heads = num_heads,
+            .head_dim = config_.head_dim,
+            .rotary_dim = config_.rotary_dim};
   }
 
   void attention(const Layer& layer, int64_t index, const kernels::RaggedRows& rows,
@@ -286,15 +287,16 @@ class Glm final : public ModelPart {
 
     adapters_.project(layer.qkv, normed(hidden, *layer.attention_norm), rows.rows, query,
                       /*accumulate=*/false, work_.normed.get());
-    rotate(query, config_.num_heads, rows.rows,
-           config_.logn_attention ? work_.query_scale->as<float>() : nullptr);
-    rotate(key, config_.num_kv_heads, rows.rows, nullptr);
-    backend_.kv_store({.keys = key,
-                       .values = value,
-                       .row_stride = config_.qkv_size(),
-                       .layer = index,
-                       .kv = kv,
-                       .rows = rows});
+    backend_.rotate_and_store(
+        {.queries = rotation(query, config_.num_heads, rows.rows,
+                             config_.logn_attention ? work_.query_scale->as<float>() : nullptr),
+         .keys = rotation(key, config_.num_kv_heads, rows.rows, nullptr),
+         .store = {.keys = key,
+                   .values = value,
+                   .row_stride = config_.qkv_size(),
+                   .layer = index,
+                   .kv = kv,
+                   .rows = rows}});
     backend_.paged_attention(
         {.query = query,
          .query_stride = config_.qkv_size(),

@@ -35,6 +35,9 @@ class FakeBackend final : public Backend {
     allocated_bytes_ += size_bytes;
     return std::make_unique<VectorBuffer>(size_bytes);
   }
+  std::unique_ptr<Buffer> allocate_host(int64_t size_bytes) override {
+    return std::make_unique<VectorBuffer>(size_bytes);
+  }
   void upload(void* destination, const void* source, int64_t size_bytes) override {
     std::memcpy(destination, source, static_cast<std::size_t>(size_bytes));
   }

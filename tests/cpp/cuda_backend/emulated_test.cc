@@ -1,0 +1,159 @@
+// What only the emulated machine can show: several devices of several kinds, memory that runs out,
+// and that nothing is left behind.
+#include <algorithm>
+
+#include "backend/registry.h"
+#include "cuda_backend/test_support.h"
+#include "model/glm_runner.h"
+
+namespace chatglm {
+namespace {
+
+using namespace test;
+using cuda_emulation::DeviceSpec;
+
+class CudaEmulated : public CudaTest {
+ protected:
+  void TearDown() override {
+    cuda_emulation::set_devices({DeviceSpec{}});
+    CudaTest::TearDown();
+  }
+};
+
+TEST_F(CudaEmulated, SeveralDevices) {
+  cuda_emulation::set_devices({{.memory_bytes = std::size_t{64} << 20},
+                               {.memory_bytes = std::size_t{96} << 20, .major = 8, .minor = 6},
+                               {.major = 7, .minor = 5}});
+  EXPECT_EQ(create_backend("auto", {})->device(), "cuda");
+  const auto second = create_backend("cuda:1", {});
+  EXPECT_EQ(second->device(), "cuda:1");
+  EXPECT_EQ(second->isa(), "sm_86");
+  EXPECT_NE(second->description().find("sm_86, 0.09 GiB"), std::string::npos)
+      << second->description();
+  int current = -1;
+  ASSERT_EQ(cudaGetDevice(&current), cudaSuccess);
+  EXPECT_EQ(current, 0) << "the caller's device was changed";
+  const int64_t before = second->free_memory_bytes().value();
+  const auto buffer = second->allocate(1 << 20);
+  EXPECT_EQ(before - second->free_memory_bytes().value(), 1 << 20);
+  ASSERT_EQ(cudaGetDevice(&current), cudaSuccess);
+  EXPECT_EQ(current, 0);
+
+  // Both compute, each in its own memory.
+  const auto first = create_backend("cuda:0", {});
+  for (Backend* backend : {first.get(), second.get()}) {
+    const auto x = uploaded(*backend, {3, 4}), weight = uploaded(*backend, {1, 1});
+    const auto y = backend->allocate(8);
+    backend->rms_norm({.x = x->as<float>(),
+                       .weight = weight->as<float>(),
+                       .y = y->as<float>(),
+                       .rows = 1,
+                       .cols = 2,
+                       .epsilon = 0});
+    EXPECT_NEAR(downloaded(*backend, *y)[1], 4 / 3.5355339f, 1e-5);
+  }
+
+  const Error old = error_of(ErrorKind::kDevice, [] { create_backend("cuda:2", {}); });
+  EXPECT_NE(old.message().find("compute capability 7.5, at least 8.0"), std::string::npos)
+      << old.what();
+  const Error missing = error_of(ErrorKind::kDevice, [] { create_backend("cuda:3", {}); });
+  EXPECT_EQ(missing.message(), "there are 3 NVIDIA GPUs here, cuda:0 to cuda:2");
+}
+
+TEST_F(CudaEmulated, WithoutAGpuTheCpuIsTaken) {
+  cuda_emulation::set_devices({});
+  EXPECT_EQ(create_backend("auto", {})->device(), "cpu");
+  const Error error = error_of(ErrorKind::kDevice, [] { create_backend("cuda", {}); });
+  EXPECT_STREQ(error.what(), "device 'cuda': there is no NVIDIA GPU here");
+}
+
+TEST_F(CudaEmulated, AnOldGpuIsNoGpu) {
+  cuda_emulation::set_devices({{.major = 7, .minor = 0}});
+  EXPECT_EQ(create_backend("auto", {})->device(), "cpu");
+}
+
+using testing::MemorySource;
+using testing::random_weights;
+using testing::Runner;
+
+std::unique_ptr<Model> load_tiny(Backend& backend, MemorySource& source) {
+  auto model = load_model(small_config(), source, backend);
+  model->reserve(32, 4);
+  return model;
+}
+
+TEST_F(CudaEmulated, AThousandModelsLeaveNothing) {
+  MemorySource source = random_weights(small_config(), DType::kQ4_0, 3);
+  const cuda_emulation::Counts before = cuda_emulation::live_counts();
+  const auto backend = cuda_backend();
+  load_tiny(*backend, source);
+  const cuda_emulation::Counts one = cuda_emulation::live_counts();
+  for (int i = 0; i < 500; ++i) load_tiny(*backend, source);
+  EXPECT_EQ(cuda_emulation::live_counts(), one);
+  for (int i = 0; i < 500; ++i) {
+    const auto own = cuda_backend();
+    load_tiny(*own, source);
+  }
+  EXPECT_EQ(cuda_emulation::live_counts(), one);
+  EXPECT_NE(one, before);
+}
+
+TEST_F(CudaEmulated, WhereMemoryRunsOutNothingIsLost) {
+  MemorySource source = random_weights(small_config(), DType::kF16, 3);
+  const cuda_emulation::Counts before = cuda_emulation::live_counts();
+  int failures = 0;
+  // Every place where it can run out, until it suffices.
+  for (std::size_t kibibytes = 4;; kibibytes += kibibytes / 8 + 4) {
+    cuda_emulation::set_devices({{.memory_bytes = kibibytes << 10}});
+    const auto backend = cuda_backend();
+    try {
+      load_tiny(*backend, source);
+      break;
+    } catch (const Error& error) {
+      ++failures;
+      EXPECT_EQ(error.kind(), ErrorKind::kDevice);
+      EXPECT_NE(error.message().find("out of memory on cuda:0"), std::string::npos) << error.what();
+    }
+    ASSERT_LT(kibibytes, std::size_t{1} << 20);
+  }
+  EXPECT_GT(failures, 10);
+  EXPECT_EQ(cuda_emulation::live_counts(), before);
+}
+
+TEST_F(CudaEmulated, StepsAreRecordedOnceAndRepeated) {
+  const ModelConfig config = small_config();
+  MemorySource source = random_weights(config, DType::kQ4_0, 3);
+  const auto launched_by = [&](Runner& runner, const std::vector<Runner::Part>& parts) {
+    const std::size_t before = cuda_emulation::graphs_launched();
+    runner.run(parts);
+    return cuda_emulation::graphs_launched() - before;
+  };
+  Runner plain(config, source, DType::kF16, cuda_backend(0));
+  for (int32_t i = 0; i < 3; ++i) EXPECT_EQ(launched_by(plain, {{0, i, {5}}}), 0u);
+  Runner runner(config, source, DType::kF16, cuda_backend(8));
+  // The first of a shape is run as it is; a longer context is another shape now and then.
+  for (int32_t i = 0; i < 5; ++i) EXPECT_EQ(launched_by(runner, {{0, i, {5}}}), i > 0 ? 1u : 0u);
+  EXPECT_EQ(launched_by(runner, {{0, 5, {5}}, {1, 0, {7}}}), 0u);
+  EXPECT_EQ(launched_by(runner, {{0, 6, {5}}, {2, 0, {7}}}), 1u);
+  EXPECT_EQ(launched_by(runner, {{0, 7, {5}}}), 1u);
+  const std::vector<int32_t> nine(9, 5);
+  EXPECT_EQ(launched_by(runner, {{0, 8, nine}}), 0u);
+  EXPECT_EQ(launched_by(runner, {{0, 8, nine}}), 0u) << "more rows than are recorded";
+}
+
+TEST_F(CudaEmulated, AFaultStaysAndIsTold) {
+  const auto backend = cuda_backend();
+  const auto x = backend->allocate(64);
+  // Rows that are not there.
+  backend->gelu({.x = x->as<float>(), .y = x->as<float>(), .rows = 1'000'000, .cols = 1024});
+  for (int i = 0; i < 2; ++i) {
+    const Error error = error_of(ErrorKind::kDevice, [&] { downloaded(*backend, *x); });
+    EXPECT_NE(error.message().find("can't use the GPU any more"), std::string::npos)
+        << error.what();
+  }
+  error_of(ErrorKind::kDevice, [&] { backend->allocate(64); });
+  EXPECT_FALSE(cuda_emulation::take_reports().empty());
+}
+
+}  // namespace
+}  // namespace chatglm
