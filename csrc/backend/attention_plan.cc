@@ -14,6 +14,9 @@ using kernels::kAttentionPartition;
 constexpr int64_t kExpCost = 16;
 // As many tasks a thread, if there is enough work: the threads end within an eighth of each other.
 constexpr int64_t kTasksPerThread = 8;
+// Larger tasks decode keys and values less often; below this many product rows that costs more than
+// threads that wait at the end.
+constexpr int64_t kFewestProductRows = 64;
 
 // Keeps the larger of the two.
 void grow(HostMemory& memory, int64_t size_bytes) {
@@ -31,6 +34,11 @@ int64_t product_rows(const AttentionTask& task) {
 
 void AttentionPlan::make(const kernels::PagedAttentionArgs& args) {
   whole_.clear();
+  // Half a share each, since later rows see more: so that few tasks must be cut into partitions.
+  const int64_t share = args.rows.rows * args.heads / (num_threads_ * kTasksPerThread * 2);
+  most_product_rows_ =
+      std::min(kernel_.most_product_rows(args),
+               std::max(share / kFewestProductRows, int64_t{1}) * kFewestProductRows);
   const kernels::RaggedRows& rows = args.rows;
   for (int64_t first = 0, end = 0; first < rows.rows; first = end) {
     while (end < rows.rows && rows.sequence[end] == rows.sequence[first]) ++end;
@@ -45,8 +53,8 @@ void AttentionPlan::make(const kernels::PagedAttentionArgs& args) {
 void AttentionPlan::cut_rows(const kernels::PagedAttentionArgs& args, int64_t first_row,
                              int64_t num_rows) {
   const int64_t group = args.heads / args.kv.kv_heads;
-  const int64_t most_heads = std::min(group, kernel_.most_product_rows);
-  const int64_t most_rows = kernel_.most_product_rows / most_heads;
+  const int64_t most_heads = std::min(group, most_product_rows_);
+  const int64_t most_rows = most_product_rows_ / most_heads;
   for (int64_t row = 0; row < num_rows; row += most_rows) {
     AttentionTask task{};
     task.first_row = first_row + row;

@@ -33,6 +33,7 @@ class AttentionPlan {
   const kernels::AttentionKernel& kernel_;
   const int num_threads_;
   std::vector<kernels::AttentionTask> whole_, tasks_, merges_;
+  int64_t most_product_rows_ = 0;  // of a task
   int64_t cost_ = 0;
   int64_t scratch_bytes_ = 0;  // of one thread
   HostMemory scratch_;         // (threads, scratch_bytes_)

@@ -45,11 +45,12 @@ struct Tiles {
                      : "r"(source), "r"(kTileRowBytes), "i"(kTile)
                      : "memory");
   }
+  // Rows `stride` bytes apart.
   template <int kTile>
-  [[gnu::always_inline]] static void store(std::byte* destination) {
+  [[gnu::always_inline]] static void store(std::byte* destination, int64_t stride = kTileRowBytes) {
     __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)"
                      :
-                     : "r"(destination), "r"(kTileRowBytes), "i"(kTile)
+                     : "r"(destination), "r"(stride), "i"(kTile)
                      : "memory");
   }
   // f32 sums += bf16 a * bf16 b: row i of a, pairs of inputs, with column j of b, whose row p holds

@@ -14,26 +14,11 @@
 // run in the shadow of the tile products, which use none of these ports for long.
 #pragma once
 
-#include "kernels/cpu/amx_tiles.h"
-#include "kernels/cpu/avx512_vectors.h"
+#include "kernels/cpu/amx_bf16.h"
 #include "kernels/cpu/body_linear_quant.h"
 
 namespace chatglm::kernels {
 namespace {
-
-inline constexpr int64_t kTileInputs = 32;
-
-// 32 bf16, those of `first` before those of `second`; rounded to nearest, ties to even.
-inline __m512i to_bf16(__m512 first, __m512 second) {
-  const auto halves = _mm512_cvtne2ps_pbh(second, first);
-  __m512i words;
-  std::memcpy(&words, &halves, sizeof(words));
-  return words;
-}
-
-inline void store_row(std::byte* tile, int64_t row, __m512i words) {
-  _mm512_store_si512(reinterpret_cast<__m512i*>(tile + row * kTileRowBytes), words);
-}
 
 template <class V, QuantForm kForm, class Linear>
 struct AmxQuantWeights {

@@ -68,7 +68,7 @@ constexpr LinearKernel kLinearKernels[] = {
 template <class V>
 constexpr AttentionKernel attention_kernel() {
   using Body = PagedAttention<V>;
-  return {Body::kMostProductRows, Body::scratch_bytes, Body::partial_bytes, Body::attend,
+  return {Body::most_product_rows, Body::scratch_bytes, Body::partial_bytes, Body::attend,
           Body::merge};
 }
 

@@ -1,7 +1,9 @@
 // x86-64 with AMX tiles of bf16 (besides AVX-512 with VNNI and BF16). What differs from avx512_vnni
-// is products of many rows with quantized weights; those of few rows on the same packed weights,
-// and everything else, are that table's. f16 and bf16 weights promise f32's precision, which one
-// product of bf16 tiles does not have.
+// is products of many rows with quantized weights, and attention of many rows over f16 and q8_0
+// caches; those of few rows on the same packed weights and caches, and everything else, are that
+// table's. Floating point weights and f32 caches promise f32's precision, which one product of bf16
+// tiles does not have.
+#include "kernels/cpu/body_attention_amx.h"
 #include "kernels/cpu/body_linear_amx.h"
 #include "kernels/cpu/body_table.h"
 #include "kernels/cpu/features.h"
@@ -118,19 +120,36 @@ int64_t peak_tiles(int64_t iterations) {
   return iterations * 4 * 2 * kTileRows * kTileRows * kTileInputs;
 }
 
-constexpr AttentionKernel forwarded_attention() {
-  return {PagedAttention<Avx512Vnni>::kMostProductRows,
-          [](int64_t head_dim) { return kAvx512VnniKernels.attention.scratch_bytes(head_dim); },
-          [](int64_t product_rows, int64_t head_dim) {
-            return kAvx512VnniKernels.attention.partial_bytes(product_rows, head_dim);
-          },
-          [](const PagedAttentionArgs& args, const AttentionTask& task, std::byte* scratch) {
-            kAvx512VnniKernels.attention.attend(args, task, scratch);
-          },
-          [](const PagedAttentionArgs& args, const AttentionTask& task, std::byte* scratch) {
-            kAvx512VnniKernels.attention.merge(args, task, scratch);
-          }};
-}
+// Many rows by tiles, few rows as they were: the rows of the whole batch, as for products, so that
+// a row's result depends on which side of kFewRows they are on and on nothing else.
+struct TiledAttention {
+  static const AttentionKernel& few() { return kAvx512VnniKernels.attention; }
+  static bool many(const PagedAttentionArgs& args) {
+    return args.rows.rows > kFewRows && args.kv.dtype != DType::kF32;
+  }
+
+  static int64_t most_product_rows(const PagedAttentionArgs& args) {
+    return many(args) ? kMostTiledRows : few().most_product_rows(args);
+  }
+  static int64_t scratch_bytes(int64_t head_dim) {
+    const int64_t by_few = few().scratch_bytes(head_dim);
+    const int64_t by_many = AmxAttention::scratch_bytes(head_dim);
+    return by_few > by_many ? by_few : by_many;
+  }
+  static void attend(const PagedAttentionArgs& args, const AttentionTask& task,
+                     std::byte* scratch) {
+    if (!many(args)) return few().attend(args, task, scratch);
+    AmxAttention::attend(args, task, scratch);
+  }
+  static void merge(const PagedAttentionArgs& args, const AttentionTask& task, std::byte* scratch) {
+    if (!many(args)) return few().merge(args, task, scratch);
+    AmxAttention::merge(args, task, scratch);
+  }
+
+  static constexpr AttentionKernel entry() {
+    return {most_product_rows, scratch_bytes, AmxAttention::partial_bytes, attend, merge, kFewRows};
+  }
+};
 
 }  // namespace
 
@@ -144,7 +163,7 @@ constinit const KernelTable kAmxKernels = {
     .rope_table = rope_table_rows,
     .rope = forward<&KernelTable::rope, RopeArgs>,
     .kv_store = kv_store_rows,
-    .attention = forwarded_attention(),
+    .attention = TiledAttention::entry(),
     .silu_mul = forward<&KernelTable::silu_mul, SiluMulArgs>,
     .gelu = forward<&KernelTable::gelu, GeluArgs>,
     .peak_f32 = forward_loop<&KernelTable::peak_f32>,

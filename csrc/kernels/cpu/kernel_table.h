@@ -37,9 +37,10 @@ struct LinearKernel {
 };
 
 // How one ISA attends. The keys and values of a task are decoded once for all its product rows, so
-// more rows cost less each, up to most_product_rows: no task has more.
+// more rows cost less each.
 struct AttentionKernel {
-  int64_t most_product_rows;
+  // No task of these arguments has more.
+  int64_t (*most_product_rows)(const PagedAttentionArgs& args);
   // Bytes of working memory of a thread, 64-byte aligned, whatever its content.
   int64_t (*scratch_bytes)(int64_t head_dim);
   // Bytes of the result of one partition, in a form that `merge` reads; a multiple of 64.
@@ -48,6 +49,8 @@ struct AttentionKernel {
   // Writes the output of a task's rows from task.partials, which hold all their partitions as
   // tasks of the same rows and heads left them.
   void (*merge)(const PagedAttentionArgs& args, const AttentionTask& task, std::byte* scratch);
+  // Batches of more rows round weights and values to bf16 where the cache is no f32.
+  int64_t rows_before_bf16 = std::numeric_limits<int64_t>::max();
 };
 
 // A register-only loop for the benchmark's ceiling: runs `iterations` rounds of independent

@@ -19,7 +19,7 @@ constexpr int64_t kMostProductRows = 64;
 constexpr int64_t kPartialBytesPerRow = 128;
 
 constexpr AttentionKernel kKernel = {
-    .most_product_rows = kMostProductRows,
+    .most_product_rows = [](const kernels::PagedAttentionArgs&) { return kMostProductRows; },
     .scratch_bytes = [](int64_t head_dim) { return 64 * head_dim; },
     .partial_bytes = [](int64_t product_rows,
                         int64_t) { return product_rows * kPartialBytesPerRow; },
@@ -136,6 +136,25 @@ TEST(AttentionPlan, CoversTheWorkOnce) {
       check(Batch({{0, 130}}), heads, kv_heads, threads);
       check(Batch({{10, 1}, {3000, 1}, {700, 1}, {255, 1}, {256, 1}}), heads, kv_heads, threads);
       check(Batch({{5000, 1}, {0, 33}, {2000, 7}}), heads, kv_heads, threads);
+    }
+  }
+}
+
+// A kernel that takes many product rows gets them while all threads have several tasks.
+TEST(AttentionPlan, TasksAreAsLargeAsTheThreadsAllow) {
+  AttentionKernel kernel = kKernel;
+  kernel.most_product_rows = [](const kernels::PagedAttentionArgs&) { return int64_t{512}; };
+  const Batch batch({{7680, 512}});
+  for (const auto& [threads, expected] : {std::pair{1, 512}, {2, 512}, {8, 128}, {64, 64}}) {
+    AttentionPlan plan(kernel, threads);
+    plan.make(batch.args(32, 2));
+    int64_t most = 0;
+    for (const AttentionTask& task : plan.tasks()) {
+      most = std::max(most, task.num_rows * task.num_heads);
+    }
+    EXPECT_EQ(most, expected) << threads << " threads";
+    if (threads <= 8) {
+      EXPECT_TRUE(plan.merges().empty()) << threads << " threads";
     }
   }
 }

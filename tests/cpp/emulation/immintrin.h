@@ -188,6 +188,12 @@ Floats castsi512_ps(const Integers& a) {
   return loadu_ps(a.byte);
 }
 
+Integers castps_si512(const Floats& a) {
+  Integers result;
+  std::memcpy(result.byte, a.lane, sizeof(result.byte));
+  return result;
+}
+
 Integers load_si512(const void* source) {
   if (reinterpret_cast<std::uintptr_t>(source) % 64 != 0) __builtin_trap();
   Integers a;
@@ -238,6 +244,41 @@ Integers or_si512(const Integers& a, const Integers& b) {
 }
 Integers add_epi32(const Integers& a, const Integers& b) {
   return each<uint32_t>(a, b, [](uint32_t x, uint32_t y) { return x + y; });
+}
+// Elements of both in turn, in each 16 bytes alone: those of their lower or upper 8.
+template <typename T>
+Integers unpack(const Integers& a, const Integers& b, int first_byte) {
+  constexpr int kBytes = sizeof(T);
+  Integers result;
+  for (int quarter = 0; quarter < 64; quarter += 16) {
+    for (int i = 0; i < 8; i += kBytes) {
+      std::memcpy(result.byte + quarter + 2 * i, a.byte + quarter + first_byte + i, kBytes);
+      std::memcpy(result.byte + quarter + 2 * i + kBytes, b.byte + quarter + first_byte + i,
+                  kBytes);
+    }
+  }
+  return result;
+}
+Integers unpacklo_epi32(const Integers& a, const Integers& b) {
+  return unpack<int32_t>(a, b, 0);
+}
+Integers unpackhi_epi32(const Integers& a, const Integers& b) {
+  return unpack<int32_t>(a, b, 8);
+}
+Integers unpacklo_epi64(const Integers& a, const Integers& b) {
+  return unpack<int64_t>(a, b, 0);
+}
+Integers unpackhi_epi64(const Integers& a, const Integers& b) {
+  return unpack<int64_t>(a, b, 8);
+}
+// Two quarters of the first, then two of the second.
+Integers shuffle_i32x4(const Integers& a, const Integers& b, int places) {
+  Integers result;
+  for (int i = 0; i < 4; ++i) {
+    const Integers& source = i < 2 ? a : b;
+    std::memcpy(result.byte + 16 * i, source.byte + 16 * (places >> 2 * i & 3), 16);
+  }
+  return result;
 }
 // In each 16 bytes alone; zero where the place has its top bit set.
 Integers shuffle_epi8(const Integers& table, const Integers& places) {
@@ -395,3 +436,15 @@ Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b
 #define _mm512_castsi512_si256 emulated::castsi512_si256
 #undef _mm512_cvtne2ps_pbh
 #define _mm512_cvtne2ps_pbh emulated::cvtne2ps_pbh
+#undef _mm512_castps_si512
+#define _mm512_castps_si512 emulated::castps_si512
+#undef _mm512_unpacklo_epi32
+#define _mm512_unpacklo_epi32 emulated::unpacklo_epi32
+#undef _mm512_unpackhi_epi32
+#define _mm512_unpackhi_epi32 emulated::unpackhi_epi32
+#undef _mm512_unpacklo_epi64
+#define _mm512_unpacklo_epi64 emulated::unpacklo_epi64
+#undef _mm512_unpackhi_epi64
+#define _mm512_unpackhi_epi64 emulated::unpackhi_epi64
+#undef _mm512_shuffle_i32x4
+#define _mm512_shuffle_i32x4 emulated::shuffle_i32x4

@@ -60,10 +60,10 @@ class Tiles {
     }
   }
   template <int kTile>
-  static void store(std::byte* destination) {
+  static void store(std::byte* destination, int64_t stride = kTileRowBytes) {
     const Tile& tile = written(kTile);
     for (int row = 0; row < state().config.rows[kTile]; ++row) {
-      std::memcpy(destination + row * kTileRowBytes, tile.bytes + row * kTileRowBytes,
+      std::memcpy(destination + row * stride, tile.bytes + row * kTileRowBytes,
                   state().config.row_bytes[kTile]);
     }
   }
