@@ -14,9 +14,11 @@
 // inputs of the next matrix are.
 //
 // Counted for 512 product rows and heads of 128, in cycles for one position of 16 rows (a vector of
-// weights): products of scores 12 and of sums 4; softmax 9.5; making weights tiles 3; merging 1.5;
-// opening keys and values about 100 for 32 vectors. Two by two tiles of sums need at most one tile
-// from the second-level cache for two products (32 cycles).
+// weights): products 12 for the score and 4 for the sums; softmax 8 and making tiles of weights 2,
+// on other ports and in the shadow of the next panel's 12; storing scores 1, merging
+// partitions 1.5, opening keys and values 95 a position, 3 for each of 32 vectors: 21.5, against
+// 137 in f32. Two by two tiles of sums take one tile from the second-level cache for two products
+// (32 cycles).
 #pragma once
 
 #include "kernels/cpu/amx_bf16.h"
@@ -36,7 +38,7 @@ class AmxAttention : AttentionRows<Avx512Vnni, kMostTiledRows> {
   static int64_t scratch_bytes(int64_t head_dim) {
     const int64_t stride = padded_dim(head_dim);
     return Rows::rows_bytes(stride) + query_bytes(kMostTiledRows, stride) + key_bytes(stride) +
-           value_bytes(stride) + kWeightsBytes + Rows::bytes_of(kScores + kStep * stride);
+           value_bytes(stride) + kWeightsBytes + Rows::bytes_of(2 * kScores + kStep * stride);
   }
   static void attend(const PagedAttentionArgs& args, const AttentionTask& task,
                      std::byte* scratch) {
@@ -73,7 +75,7 @@ class AmxAttention : AttentionRows<Avx512Vnni, kMostTiledRows> {
         keys_(scratch.bytes(key_bytes(stride_))),
         values_(scratch.bytes(value_bytes(stride_))),
         weights_(scratch.bytes(kWeightsBytes)),
-        scores_(scratch.floats(kScores)),
+        scores_(scratch.floats(2 * kScores)),
         decoded_(scratch.floats(kStep * stride_)) {}
 
   void attend() {
@@ -102,14 +104,67 @@ class AmxAttention : AttentionRows<Avx512Vnni, kMostTiledRows> {
     KvAhead values(KvWalk(args_.kv, blocks_, values_offset_, next), token_bytes_, ahead);
     for_panels(begin, [&](const Panel& panel, auto vectors) {
       constexpr int kVectors = decltype(vectors)::value;
+      float* const scores = scores_ + (weighed_.scores == scores_ ? kScores : 0);
       const int64_t count = seen(panel, begin, end - begin);
       keys.fetch(pace);
-      score<kVectors>(panel, count);
-      weigh<kVectors>(panel, scores_, begin, end - begin, true);
+      score<kVectors>(panel, scores, count);
       values.fetch(pace);
-      open_weights<kVectors>(count);
-      add_values<kVectors>(panel, count);
+      finish_panel();
+      hide<kVectors>(panel, scores, begin, end - begin);
+      weighed_ = {&panel, scores, count, 0, {}};
+      for (int v = 0; v < kVectors; ++v) {
+        weighed_.vectors[v] = begin_weights<kVectors * V::kLanes>(
+            scores + v * V::kLanes, count, panel.first + v * V::kLanes, true);
+      }
     });
+    finish_panel();
+    weighed_ = {};
+  }
+
+  // The panel whose scores are becoming weights, while those of the next one are being computed.
+  struct Weighed {
+    const Panel* panel = nullptr;
+    float* scores = nullptr;  // (positions, the panel's rows)
+    int64_t positions = 0, done = 0;
+    Weighing vectors[kWide];
+  };
+
+  // As many positions more, to weights and to their tiles. Out of line: its registers are none of
+  // the loop's around it.
+  [[gnu::noinline]] void weigh_more(int64_t positions) {
+    const int64_t left = weighed_.positions - weighed_.done;
+    if (left <= 0) return;
+    const int64_t end = weighed_.done + (left < positions ? left : positions);
+    if (weighed_.panel->vectors == kWide) {
+      weigh_until<kWide>(end);
+    } else {
+      weigh_until<1>(end);
+    }
+    weighed_.done = end;
+  }
+  template <int kVectors>
+  void weigh_until(int64_t end) {
+    for (int v = 0; v < kVectors; ++v) {
+      add_weights<kVectors * V::kLanes>(weighed_.vectors[v], weighed_.scores + v * V::kLanes,
+                                        weighed_.done, end);
+    }
+    // The last step is filled up.
+    open_weights<kVectors>(weighed_.done, end < weighed_.positions ? end : round_up<V>(end, kStep));
+  }
+
+  // The rest of its weights, and its sums.
+  void finish_panel() {
+    if (weighed_.panel == nullptr) return;
+    weigh_more(weighed_.positions);
+    const Panel& panel = *weighed_.panel;
+    for (int64_t v = 0; v < panel.vectors; ++v) {
+      end_weights(weighed_.vectors[v], panel.first + v * V::kLanes, true);
+    }
+    if (panel.vectors == kWide) {
+      add_values<kWide>(panel, weighed_.positions);
+    } else {
+      add_values<1>(panel, weighed_.positions);
+    }
   }
 
   // What fills the last 16 up is as the last row.
@@ -187,7 +242,9 @@ class AmxAttention : AttentionRows<Avx512Vnni, kMostTiledRows> {
 
   // Of the partition's first `count` positions and what fills the last step up.
   template <int kVectors>
-  void score(const Panel& panel, int64_t count) {
+  void score(const Panel& panel, float* scores, int64_t count) {
+    // Between the products, at an even pace: as many positions of the panel before.
+    const int64_t pace = round_up<V>(kStep * kTileInputs / stride_, kChains);
     const int64_t tiles = stride_ / kTileInputs * 2 * kTileBytes;  // of 16 keys or 16 queries
     for (int64_t start = 0; start < count; start += kStep) {
       const std::byte* query = queries_ + panel.first / kTileRows * tiles;
@@ -202,25 +259,24 @@ class AmxAttention : AttentionRows<Avx512Vnni, kMostTiledRows> {
         multiply<kVectors>();
         load_second<kVectors>(query + kTileBytes, tiles);
         multiply<kVectors>();
+        weigh_more(pace);
       }
-      store_sums<kVectors>(scores_ + start * kVectors * V::kLanes);
+      store_sums<kVectors>(scores + start * kVectors * V::kLanes);
     }
   }
 
-  // The weights of the first `count` positions as tiles (kSteps, vectors), zeros after them.
+  // The weights of positions [begin, end) as tiles (kSteps, vectors), zeros after the last one.
   template <int kVectors>
-  void open_weights(int64_t count) {
+  void open_weights(int64_t begin, int64_t end) {
     constexpr int64_t kWidth = kVectors * V::kLanes;
-    for (int64_t start = 0; start < count; start += kStep) {
-      std::byte* const tiles = weights_ + start / kStep * kVectors * kTileBytes;
-      for (int64_t p = 0; p < kTileRows; ++p) {
-        const int64_t t = start + 2 * p;
-        for (int64_t v = 0; v < kVectors; ++v) {
-          const float* const weight = scores_ + t * kWidth + v * V::kLanes;
-          const __m512 first = t < count ? V::load(weight) : V::set(0.0F);
-          const __m512 second = t + 1 < count ? V::load(weight + kWidth) : V::set(0.0F);
-          store_row(tiles + v * kTileBytes, p, to_bf16_pairs(first, second));
-        }
+    const int64_t count = weighed_.positions;
+    for (int64_t t = begin; t < end; t += 2) {
+      std::byte* const tiles = weights_ + t / kStep * kVectors * kTileBytes;
+      for (int64_t v = 0; v < kVectors; ++v) {
+        const float* const weight = weighed_.scores + t * kWidth + v * V::kLanes;
+        const __m512 first = t < count ? V::load(weight) : V::set(0.0F);
+        const __m512 second = t + 1 < count ? V::load(weight + kWidth) : V::set(0.0F);
+        store_row(tiles + v * kTileBytes, t % kStep / 2, to_bf16_pairs(first, second));
       }
     }
   }
@@ -292,6 +348,7 @@ class AmxAttention : AttentionRows<Avx512Vnni, kMostTiledRows> {
   float* scores_;     // (kAttentionPartition, the panel's rows); then weights
   float* decoded_;    // (kStep, stride)
   float odd_[kStep];  // not 0 where a value is no number
+  Weighed weighed_;
 };
 
 }  // namespace

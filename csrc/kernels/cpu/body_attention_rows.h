@@ -150,6 +150,20 @@ class AttentionRows {
   void weigh(const Panel& panel, float* scores, int64_t start, int64_t count, bool first) {
     constexpr int64_t kWidth = kVectors * V::kLanes;
     const int64_t last = seen(panel, start, count);
+    hide<kVectors>(panel, scores, start, count);
+    for (int64_t lane = 0; lane < kWidth; lane += V::kLanes) {
+      const int64_t row = panel.first + lane;
+      Weighing weighing = begin_weights<kWidth>(scores + lane, last, row, first);
+      add_weights<kWidth>(weighing, scores + lane, 0, last);
+      end_weights(weighing, row, first);
+    }
+  }
+
+  // The parts of it. Gives the lowest score to rows that do not see a position.
+  template <int kVectors>
+  void hide(const Panel& panel, float* scores, int64_t start, int64_t count) const {
+    constexpr int64_t kWidth = kVectors * V::kLanes;
+    const int64_t last = seen(panel, start, count);
     for (int64_t t = seen_by_all(panel, start, count); t < last; ++t) {
       const F32 position = V::set(static_cast<float>(start + t));
       for (int64_t lane = 0; lane < kWidth; lane += V::kLanes) {
@@ -158,10 +172,57 @@ class AttentionRows {
         V::store(score, V::if_less(position, limit, V::load(score), V::set(kLowest)));
       }
     }
-    for (int64_t lane = 0; lane < kWidth; lane += V::kLanes) {
-      const int64_t row = panel.first + lane;
-      weigh_lanes<kWidth>(scores + lane, last, row, first);
+  }
+
+  // Of one vector of rows.
+  static constexpr int kChains = 4;
+  struct Weighing {
+    F32 minus_largest;
+    F32 sums[kChains];
+  };
+
+  template <int64_t kWidth>
+  Weighing begin_weights(const float* scores, int64_t count, int64_t row, bool first) {
+    const F32 lowest = V::set(kLowest), zero = V::set(0.0F);
+    const F32 before = first ? lowest : V::load(part_.largest + row);
+    F32 most[kChains] = {lowest, lowest, lowest, lowest};
+    for (int64_t t = 0; t < count; t += kChains) {
+      CHATGLM_UNROLL
+      for (int c = 0; c < kChains; ++c) {
+        if (t + c < count) most[c] = V::max(most[c], V::load(scores + (t + c) * kWidth));
+      }
     }
+    const F32 most_of_all = V::max(V::max(most[0], most[1]), V::max(most[2], most[3]));
+    const F32 largest = V::max(before, V::mul(most_of_all, score_scale()));
+    V::store(part_.largest + row, largest);
+    V::store(shrink_ + row, exp2_of_negative<V>(V::sub(before, largest)));
+    return {V::sub(zero, largest), {zero, zero, zero, zero}};
+  }
+
+  // Scores [begin, end) become weights; `begin` is a multiple of kChains.
+  template <int64_t kWidth>
+  void add_weights(Weighing& weighing, float* scores, int64_t begin, int64_t end) const {
+    const F32 scale = score_scale(), minus_largest = weighing.minus_largest;
+    F32 sums[kChains];
+    for (int c = 0; c < kChains; ++c) sums[c] = weighing.sums[c];
+    for (int64_t t = begin; t < end; t += kChains) {
+      CHATGLM_UNROLL
+      for (int c = 0; c < kChains; ++c) {
+        if (t + c >= end) continue;
+        float* const score = scores + (t + c) * kWidth;
+        const F32 weight = exp2_of_negative<V>(V::fma(V::load(score), scale, minus_largest));
+        V::store(score, weight);
+        sums[c] = V::add(sums[c], weight);
+      }
+    }
+    for (int c = 0; c < kChains; ++c) weighing.sums[c] = sums[c];
+  }
+
+  void end_weights(const Weighing& weighing, int64_t row, bool first) {
+    const F32* const sums = weighing.sums;
+    const F32 sum = V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3]));
+    V::store(part_.weight + row,
+             first ? sum : V::fma(V::load(part_.weight + row), V::load(shrink_ + row), sum));
   }
 
   const PagedAttentionArgs& args_;
@@ -198,38 +259,7 @@ class AttentionRows {
     }
   }
 
-  template <int64_t kWidth>
-  void weigh_lanes(float* scores, int64_t count, int64_t row, bool first) {
-    constexpr int kChains = 4;
-    const F32 scale = V::set(args_.scale * 1.44269504F), lowest = V::set(kLowest);  // log2(e)
-    const F32 before = first ? lowest : V::load(part_.largest + row);
-    F32 most[kChains] = {lowest, lowest, lowest, lowest};
-    for (int64_t t = 0; t < count; t += kChains) {
-      CHATGLM_UNROLL
-      for (int c = 0; c < kChains; ++c) {
-        if (t + c < count) most[c] = V::max(most[c], V::load(scores + (t + c) * kWidth));
-      }
-    }
-    const F32 most_of_all = V::max(V::max(most[0], most[1]), V::max(most[2], most[3]));
-    const F32 largest = V::max(before, V::mul(most_of_all, scale));
-    const F32 minus_largest = V::sub(V::set(0.0F), largest);
-    F32 sums[kChains] = {V::set(0.0F), V::set(0.0F), V::set(0.0F), V::set(0.0F)};
-    for (int64_t t = 0; t < count; t += kChains) {
-      CHATGLM_UNROLL
-      for (int c = 0; c < kChains; ++c) {
-        if (t + c >= count) continue;
-        float* const score = scores + (t + c) * kWidth;
-        const F32 weight = exp2_of_negative<V>(V::fma(V::load(score), scale, minus_largest));
-        V::store(score, weight);
-        sums[c] = V::add(sums[c], weight);
-      }
-    }
-    const F32 sum = V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3]));
-    const F32 shrink = exp2_of_negative<V>(V::sub(before, largest));
-    V::store(part_.largest + row, largest);
-    V::store(shrink_ + row, shrink);
-    V::store(part_.weight + row, first ? sum : V::fma(V::load(part_.weight + row), shrink, sum));
-  }
+  F32 score_scale() const { return V::set(args_.scale * 1.44269504F); }  // log2(e)
 
   // The place of partition p among the task's.
   Softmax partial(int64_t p) const {
