@@ -24,7 +24,7 @@ void attend(AttentionCall call, const AttentionShape& shape, const TileGrid& gri
 }  // namespace
 
 void paged_attention(const PagedAttentionArgs& args, const AttentionGrid& grid,
-                     const RowTile* tiles, std::byte* workspace, Stream stream) {
+                     const RowTile* tiles, std::byte* workspace, Stream stream, bool early) {
   const PagedKvView& kv = args.kv;
   AttentionCall call{.query = args.query,
                      .query_stride = args.query_stride,
@@ -46,7 +46,8 @@ void paged_attention(const PagedAttentionArgs& args, const AttentionGrid& grid,
                      .tiles = tiles,
                      .blocks_per_kv_head = 1,
                      .partitions_per_split = 1,
-                     .partials = reinterpret_cast<float*>(workspace)};
+                     .partials = reinterpret_cast<float*>(workspace),
+                     .early = early};
   const AttentionShape shape = attention_shape(args);
   attend(call, shape, grid.narrow, narrow_tile_rows(shape),
          has_matrix_kernel(shape) ? attend_narrow : attend_plain, stream);

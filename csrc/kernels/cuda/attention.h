@@ -84,9 +84,10 @@ class AttentionPlan {
 inline constexpr int64_t kMostAttentionWorkspaceBytes = int64_t{128} << 20;
 
 // grid, tiles (device), workspace (device, 16-byte aligned): of a plan for these rows and
-// attention_shape(args).
+// attention_shape(args). early: see launch.cuh; here and below it may be true on devices of compute
+// capability 9.0 and later.
 void paged_attention(const PagedAttentionArgs& args, const AttentionGrid& grid,
-                     const RowTile* tiles, std::byte* workspace, Stream stream);
+                     const RowTile* tiles, std::byte* workspace, Stream stream, bool early = false);
 
 void rope(const RopeArgs& args, Stream stream);
 void kv_store(const KvStoreArgs& args, Stream stream);
@@ -98,6 +99,6 @@ struct RotateAndStoreArgs {
   RopeArgs keys;
   KvStoreArgs store;
 };
-void rotate_and_store(const RotateAndStoreArgs& args, Stream stream);
+void rotate_and_store(const RotateAndStoreArgs& args, Stream stream, bool early = false);
 
 }  // namespace chatglm::kernels::cuda

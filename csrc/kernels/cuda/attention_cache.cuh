@@ -166,6 +166,7 @@ struct CacheWalk {
     keep_address(first, address(call, work, first));
     keep_address(first + 1, address(call, work, first + 1));
     __syncthreads();
+    grid_dependency_wait();  // pages of the cache are written by kernels, tables of them are not
     begin_copy(call, work, first);
   }
 

@@ -34,6 +34,7 @@ struct AttentionCall {
   int32_t blocks_per_kv_head;    // grid.y: KV heads times these
   int32_t partitions_per_split;  // grid.z: splits
   float* partials;  // (rows times partitions, heads, partial_floats), or nullptr: to the output
+  bool early;       // kernels of few rows start early, see launch.cuh
 };
 
 // What a block may have on every device (compute capability 8.6 and 8.9).

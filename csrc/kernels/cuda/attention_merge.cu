@@ -2,6 +2,7 @@
 #include "kernels/cuda/attention_block.cuh"
 #include "kernels/cuda/attention_tiles.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx.cuh"
 
 namespace chatglm::kernels::cuda {
 namespace {
@@ -37,6 +38,7 @@ __device__ __forceinline__ MergeFactors factors_of(const Step& step, int lane) {
 }
 
 __global__ void __launch_bounds__(kThreads) merge_kernel(AttentionCall call) {
+  grid_dependency_trigger();
   const RowTile tile = call.tiles[blockIdx.x];
   const int row_in_tile = static_cast<int>(blockIdx.y) / call.heads;
   const int head = static_cast<int>(blockIdx.y) % call.heads;
@@ -49,6 +51,7 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(AttentionCall call) {
       call.output + (static_cast<int64_t>(row) * call.heads + head) * call.head_dim;
   const int lane = static_cast<int>(threadIdx.x) % 32;
 
+  grid_dependency_wait();
   for (int start = 0; start < call.head_dim; start += kThreads) {
     const int column = start + static_cast<int>(threadIdx.x);
     const bool is_column = column < call.head_dim;
@@ -83,9 +86,10 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(AttentionCall call) {
 
 void merge_partials(const AttentionCall& call, const TileGrid& grid, int64_t rows_per_tile,
                     Stream stream) {
-  launch(merge_kernel,
-         dim3(static_cast<unsigned>(grid.tiles), static_cast<unsigned>(rows_per_tile * call.heads)),
-         kThreads, 0, stream, call);
+  launch_early(
+      call.early, merge_kernel,
+      dim3(static_cast<unsigned>(grid.tiles), static_cast<unsigned>(rows_per_tile * call.heads)),
+      kThreads, 0, stream, call);
 }
 
 }  // namespace chatglm::kernels::cuda

@@ -30,6 +30,7 @@ __global__ void __launch_bounds__(kThreads) narrow_kernel(AttentionCall call) {
   constexpr int kScoreWarps = kSlots / 16;
 
   auto& shared = shared_memory<NarrowShared<kType, kDim>>();
+  grid_dependency_trigger();
   BlockWork work;
   if (!find_work(call, work)) return;
   shared.cache.begin(call, work);
@@ -99,8 +100,8 @@ __global__ void __launch_bounds__(kThreads) narrow_kernel(AttentionCall call) {
 template <DType kType, int kDim>
 void launch_narrow(const AttentionCall& call, const dim3& grid, Stream stream) {
   static_assert(sizeof(NarrowShared<kType, kDim>) <= kMostSharedBytes);
-  launch(narrow_kernel<kType, kDim>, grid, kThreads, sizeof(NarrowShared<kType, kDim>), stream,
-         call);
+  launch_early(call.early, narrow_kernel<kType, kDim>, grid, kThreads,
+               sizeof(NarrowShared<kType, kDim>), stream, call);
 }
 
 template <DType kType>

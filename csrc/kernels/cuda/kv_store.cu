@@ -3,6 +3,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/kv_codec.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/rotation.cuh"
 #include "kernels/cuda/shared.cuh"
 
@@ -54,10 +55,12 @@ struct RotatedKeys {
 // Heads: those of the queries, then of the keys, then of the values.
 __global__ void __launch_bounds__(kThreads)
     rotate_and_store_kernel(RopeArgs queries, RopeArgs keys, KvStoreArgs store, KvPlace place) {
+  grid_dependency_trigger();
   auto& shared = shared_memory<RotatedKeys>();
   const int lane = lane_index(), head = head_index();
   const int query_heads = static_cast<int>(queries.heads);
   const int64_t row = blockIdx.x;
+  grid_dependency_wait();
   if (head < query_heads) {
     float* const x = queries.x + row * queries.row_stride + head * queries.head_dim;
     rotate_head(queries, row, x, x, lane);
@@ -89,12 +92,13 @@ void kv_store(const KvStoreArgs& args, Stream stream) {
          kv_place(args));
 }
 
-void rotate_and_store(const RotateAndStoreArgs& args, Stream stream) {
+void rotate_and_store(const RotateAndStoreArgs& args, Stream stream, bool early) {
   const int64_t rows = args.store.rows.rows;
   if (rows == 0) return;
-  launch(rotate_and_store_kernel, blocks(rows, args.queries.heads + 2 * args.store.kv.kv_heads),
-         kThreads, sizeof(RotatedKeys), stream, args.queries, args.keys, args.store,
-         kv_place(args.store));
+  launch_early(early, rotate_and_store_kernel,
+               blocks(rows, args.queries.heads + 2 * args.store.kv.kv_heads), kThreads,
+               sizeof(RotatedKeys), stream, args.queries, args.keys, args.store,
+               kv_place(args.store));
 }
 
 }  // namespace chatglm::kernels::cuda
