@@ -132,6 +132,8 @@ class CudaBackend final : public Backend {
                                ReleaseHint after_rows, void* context);
   void check_embed(const cuda::RowIdCheck& check);
   void plan_attention(const kernels::cuda::AttentionShape& shape);
+  // Kernels may start while the ones before them end (launch.cuh).
+  bool starts_early() const { return device_.compute_capability >= 90; }
 
   const cuda::Device device_;
   const std::string name_, isa_;
@@ -328,7 +330,7 @@ void CudaBackend::rotate_and_store(const RotateAndStore& args) {
   check_rope(args.keys);
   check_kv(args.store.kv, args.store.layer, "kv_store");
   enqueue("rotate_and_store", [&](cudaStream_t stream) {
-    kernels::cuda::rotate_and_store({args.queries, args.keys, args.store}, stream);
+    kernels::cuda::rotate_and_store({args.queries, args.keys, args.store}, stream, starts_early());
   });
 }
 
@@ -365,7 +367,7 @@ void CudaBackend::paged_attention(const kernels::PagedAttentionArgs& args) {
   }
   enqueue("paged_attention", [&](cudaStream_t stream) {
     kernels::cuda::paged_attention(args, attention_.grid(), staging_.device_tiles(),
-                                   attention_workspace_.data(), stream);
+                                   attention_workspace_.data(), stream, starts_early());
   });
 }
 
