@@ -136,7 +136,7 @@ struct RotateAndStore {
 struct DeviceCeiling {
   double copy_bytes_per_second;  // bytes read and bytes written
   double operations_per_second;  // of matrix products; a multiply-add is two
-  std::string_view operations;   // which: "bf16 tensor cores"
+  std::string_view operations;   // which: "bf16 mma.sync"
 };
 
 class Backend {

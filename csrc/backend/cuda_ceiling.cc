@@ -47,7 +47,7 @@ DeviceCeiling measure_ceiling(const Device& device, cudaStream_t stream) {
   });
   return {.copy_bytes_per_second = 2.0 * static_cast<double>(kCopiedBytes) / copy_seconds,
           .operations_per_second = static_cast<double>(operations) / product_seconds,
-          .operations = "bf16 tensor core"};
+          .operations = "bf16 mma.sync"};
 }
 
 }  // namespace chatglm::cuda

@@ -11,7 +11,7 @@ constexpr int kCopyBlocks = 4;  // of a multiprocessor
 constexpr int kInFlight = 4;    // loads of a thread
 
 __global__ void __launch_bounds__(kCopyThreads)
-    copy_kernel(const uint4* from, uint4* to, int64_t count) {
+    ceiling_copy_kernel(const uint4* from, uint4* to, int64_t count) {
   const int64_t stride = int64_t{gridDim.x} * kCopyThreads;
   for (int64_t i = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x; i < count;
        i += kInFlight * stride) {
@@ -33,7 +33,8 @@ constexpr int kProductThreads = 32 * kProductWarps;
 constexpr int kProducts = 8;
 constexpr int64_t kProductOperations = 2 * 16 * 8 * 16;
 
-__global__ void __launch_bounds__(kProductThreads) product_kernel(int64_t rounds, float* sink) {
+__global__ void __launch_bounds__(kProductThreads)
+    ceiling_product_kernel(int64_t rounds, float* sink) {
   // Numbers near one, of both signs: what is multiplied is seen in a GPU's clock.
   uint32_t a[4], b[2];
 #pragma unroll
@@ -59,14 +60,14 @@ __global__ void __launch_bounds__(kProductThreads) product_kernel(int64_t rounds
 
 void copy_through_registers(const std::byte* from, std::byte* to, int64_t size_bytes,
                             int multiprocessors, Stream stream) {
-  launch(copy_kernel, dim3(static_cast<unsigned>(kCopyBlocks * multiprocessors)), kCopyThreads, 0,
-         stream, reinterpret_cast<const uint4*>(from), reinterpret_cast<uint4*>(to),
-         size_bytes / int64_t{sizeof(uint4)});
+  launch(ceiling_copy_kernel, dim3(static_cast<unsigned>(kCopyBlocks * multiprocessors)),
+         kCopyThreads, 0, stream, reinterpret_cast<const uint4*>(from),
+         reinterpret_cast<uint4*>(to), size_bytes / int64_t{sizeof(uint4)});
 }
 
 int64_t bf16_products(int multiprocessors, int64_t rounds, float* sink, Stream stream) {
-  launch(product_kernel, dim3(static_cast<unsigned>(multiprocessors)), kProductThreads, 0, stream,
-         rounds, sink);
+  launch(ceiling_product_kernel, dim3(static_cast<unsigned>(multiprocessors)), kProductThreads, 0,
+         stream, rounds, sink);
   return kProductOperations * kProducts * kProductWarps * multiprocessors * rounds;
 }
 

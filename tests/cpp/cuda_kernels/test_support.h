@@ -1,5 +1,6 @@
-// What the tests of the CUDA kernels share: arrays in (emulated) device memory, and a fixture that
-// fails where a kernel broke a rule or memory was not given back.
+// What the tests of the CUDA kernels share: arrays in device memory, and a fixture that fails where
+// a kernel broke a rule or memory was not given back. Compiled for the emulation and for a real
+// GPU.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -21,6 +22,8 @@ class DeviceArray {
  public:
   explicit DeviceArray(int64_t size, int64_t misalign = 0) : size_(size), misalign_(misalign) {
     EXPECT_EQ(cudaMalloc(&memory_, total() * sizeof(T)), cudaSuccess);
+    EXPECT_EQ(cudaMemset(memory_, 0xff, total() * sizeof(T)), cudaSuccess);
+    EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);  // other streams don't wait for it
   }
   explicit DeviceArray(const std::vector<T>& values, int64_t misalign = 0)
       : DeviceArray(static_cast<int64_t>(values.size()), misalign) {
