@@ -66,59 +66,65 @@ struct Shared {
 };
 
 template <int kBytes>
-__device__ __forceinline__ void copy_scales(std::byte* shared, const std::byte* global) {
+__device__ __forceinline__ void copy_scales(std::byte* shared, const std::byte* global, int bytes) {
   static_assert(kBytes % 16 == 0);
 #pragma unroll
-  for (int i = 0; i < kBytes; i += 16) cp_async_16(shared + i, global + i);
+  for (int i = 0; i < kBytes; i += 16) cp_async_16_zfill(shared + i, global + i, bytes);
 }
 
-// What a lane copies of the block's rows; there are none beyond the last, whose sums nobody takes.
+// Copies the block's rows step by step; of those beyond the last, zeros.
 template <typename Form>
-struct Copier {
+struct Feed {
   using Parts = Stage<Form>;
   static constexpr int kBlockChunks = Parts::kChunks / kStepBlocks;
   static constexpr int kRowsAtOnce = kWarpLanes / Parts::kChunks;
+  static constexpr int kScaleStepBytes = kStrands / Parts::kScaleBlocks * Parts::kScaleBytes;
+  static constexpr int kMinimumStepBytes = kStrands / Parts::kScaleBlocks * Parts::kMinimumBytes;
+  static_assert(kOutputs == kWarpLanes);
 
-  const std::byte* codes;     // row lane / kChunks, chunk lane % kChunks
-  const std::byte* scales;    // row lane
-  const std::byte* minimums;  // row lane
+  int row, index;  // of the first chunk that this lane copies
+  int lane;        // the row whose scales it copies
+  const std::byte* codes;
+  const std::byte* scales;
+  const std::byte* minimums;
   int64_t codes_row_bytes;
-  int rows;    // of the block
-  int blocks;  // of a row
-  int lane;
+  int rows;  // of the block
+  int left;  // blocks of a row from the warp's next step on
 
-  __device__ __forceinline__ Copier(const DeviceWeight& weight, int64_t first_output, int own_lane)
-      : codes(weight.codes + (first_output + own_lane / Parts::kChunks) * weight.codes_row_bytes +
-              own_lane % Parts::kChunks * 16),
-        scales(weight.scales + (first_output + own_lane) * weight.scales_row_bytes),
-        minimums(weight.minimums + (first_output + own_lane) * weight.minimums_row_bytes),
+  __device__ __forceinline__ Feed(const DeviceWeight& weight, int64_t first_output, int warp,
+                                  int own_lane)
+      : row(own_lane / Parts::kChunks),
+        index(own_lane % Parts::kChunks),
+        lane(own_lane),
+        codes(weight.codes + (first_output + row) * weight.codes_row_bytes +
+              (warp * Parts::kChunks + index) * 16),
+        scales(weight.scales + (first_output + lane) * weight.scales_row_bytes +
+               warp * kStepBlocks / Parts::kScaleBlocks * Parts::kScaleBytes),
+        minimums(weight.minimums + (first_output + lane) * weight.minimums_row_bytes +
+                 warp * kStepBlocks / Parts::kScaleBlocks * Parts::kMinimumBytes),
         codes_row_bytes(weight.codes_row_bytes),
         rows(static_cast<int>(min(weight.n - first_output, static_cast<int64_t>(kOutputs)))),
-        blocks(static_cast<int>(weight.k / kInputBlock)),
-        lane(own_lane) {}
+        left(static_cast<int>(weight.k / kInputBlock) - warp * kStepBlocks) {}
 
-  // Starts to copy the blocks [first, first + kStepBlocks), as far as there are any.
-  __device__ __forceinline__ void start(Parts& stage, int first) const {
-    const int row = lane / Parts::kChunks, index = lane % Parts::kChunks;
-    if (first + index / kBlockChunks < blocks) {
-      const std::byte* source = codes + static_cast<int64_t>(first) * kBlockChunks * 16;
+  // Starts to copy the next step; beyond the last block nothing is read.
+  __device__ __forceinline__ void start(Parts& stage) {
+    const bool there = left > index / kBlockChunks;
 #pragma unroll
-      for (int i = 0; i < kOutputs; i += kRowsAtOnce) {
-        if (row + i < rows) cp_async_16(stage.chunk(row + i, index), source);
-        source += kRowsAtOnce * codes_row_bytes;
-      }
+    for (int i = 0; i < kOutputs; i += kRowsAtOnce) {
+      cp_async_16_zfill(stage.chunk(row + i, index), codes + i * codes_row_bytes,
+                        there && row + i < rows ? 16 : 0);
     }
-    static_assert(kOutputs == kWarpLanes);
-    if (first < blocks && lane < rows) {
-      // Rows of scales are filled up, so that there are always as many.
-      const int step = first / Parts::kScaleBlocks;
-      copy_scales<Parts::kScaleBytes>(stage.scales[lane], scales + step * Parts::kScaleBytes);
-      if constexpr (Form::kForm.minimums) {
-        copy_scales<Parts::kMinimumBytes>(stage.minimums[lane],
-                                          minimums + step * Parts::kMinimumBytes);
-      }
+    // Rows of scales are filled up, so that there are always as many.
+    const int bytes = left > 0 && lane < rows ? 16 : 0;
+    copy_scales<Parts::kScaleBytes>(stage.scales[lane], scales, bytes);
+    if constexpr (Form::kForm.minimums) {
+      copy_scales<Parts::kMinimumBytes>(stage.minimums[lane], minimums, bytes);
     }
     cp_async_commit();
+    codes += kStrands * kBlockChunks * 16;
+    scales += kScaleStepBytes;
+    minimums += kMinimumStepBytes;
+    left -= kStrands;
   }
 };
 
@@ -198,9 +204,13 @@ __device__ __forceinline__ void add_block(const uint32_t (&a)[4], const uint2& x
   }
 }
 
+// Blocks that share a multiprocessor's registers; 128 a thread are too few for some instances.
+template <typename Form, int kGroups>
+constexpr int kBlocks = kGroups == 1 && (Stage<Form>::kNibbles || !Form::kForm.minimums) ? 2 : 1;
+
 // Grid: (groups of kOutputs outputs). kGroups: of 8 rows of x.
 template <typename Form, int kGroups>
-__global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1)
+__global__ void __launch_bounds__(kThreads, kBlocks<Form, kGroups>)
     multiply_grouped(ProductArgs args) {
   using Memory = Shared<Form, kGroups>;
   Memory& shared = shared_memory<Memory>();
@@ -209,32 +219,29 @@ __global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1)
   const DeviceWeight& weight = args.weight;
   const int64_t first_output = static_cast<int64_t>(blockIdx.x) * kOutputs;
   const int blocks = static_cast<int>(weight.k / kInputBlock);
-  const int steps = (blocks + kStrands - 1) / kStrands;
   const int warp_block = warp * kStepBlocks;
   const Int8Groups x{static_cast<std::byte*>(const_cast<void*>(args.x)), blocks, kGroups};
   Stage<Form>* const ring = shared.ring[warp];
-  const Copier<Form> copier(weight, first_output, lane);
+  Feed<Form> feed(weight, first_output, warp, lane);
 
   grid_dependency_trigger();
 #pragma unroll
-  for (int i = 0; i < Memory::kStages - 1; ++i) {
-    copier.start(ring[i], i * kStrands + warp_block);
-  }
-
+  for (int i = 0; i < Memory::kStages - 1; ++i) feed.start(ring[i]);
   grid_dependency_wait();  // weights are nobody's output
 
   Inputs<kGroups> inputs;  // of the block that comes next
   inputs.load(x, warp_block, lane);
   float strands[kStepBlocks][kTiles][kGroups][4] = {};
-  for (int step = 0; step < steps; ++step) {
+  int filled = Memory::kStages - 1, next = 0;  // places in the ring
+  const int first_scale = warp_block % Stage<Form>::kScaleBlocks;
+  for (int first = warp_block; first < blocks; first += kStrands) {
     // Behind this barrier the warp's copies are there, and the stage before is free.
     cp_async_wait<Memory::kStages - 2>();
     __syncwarp();
-    const int ahead = step + Memory::kStages - 1;
-    copier.start(ring[ahead % Memory::kStages], ahead * kStrands + warp_block);
-
-    Stage<Form>& stage = ring[step % Memory::kStages];
-    const int first = step * kStrands + warp_block;
+    feed.start(ring[filled]);
+    Stage<Form>& stage = ring[next];
+    filled = next;
+    next = next + 1 < Memory::kStages ? next + 1 : 0;
 #pragma unroll
     for (int s = 0; s < kStepBlocks; ++s) {
       if (first + s >= blocks) break;
@@ -249,7 +256,7 @@ __global__ void __launch_bounds__(kThreads, kGroups == 1 ? 2 : 1)
         for (int half = 0; half < 2; ++half) {
           const int row = tile * kTileOutputs + half * 8 + lane / 4;
           scales[half].load(stage.scales[row], stage.minimums[Form::kForm.minimums ? row : 0],
-                            first % Stage<Form>::kScaleBlocks + s);
+                            first_scale + s);
         }
 #pragma unroll
         for (int group = 0; group < kGroups; ++group) {
