@@ -97,24 +97,28 @@ void multiply(const float* a, const float* b, float* c, int64_t m, int64_t n, in
   }
 }
 
-// 2 + 3 * 5 of one number each, in these tiles: 17.
+// 2 + 3 * 5 of one number each, in these tiles: 17. Between the two instructions of the whole state
+// only the loads and the store say that memory is read or written.
 template <int kSums, int kA, int kB>
 int use_registers() {
-  alignas(64) float sums[16] = {2};
-  alignas(64) uint16_t pairs[2][32] = {{bf16(3.0F), bf16(4.0F)}, {bf16(5.0F), 0}};
   TileConfig config;
   for (const int tile : {kSums, kA, kB}) {
     config.rows[tile] = 1;
     config.row_bytes[tile] = 4;
   }
   Tiles::configure(config);
+  alignas(64) float sums[16] = {2};
+  alignas(64) uint16_t pairs[2][32] = {{bf16(3.0F), bf16(4.0F)}, {bf16(5.0F), 0}};
   Tiles::load<kSums>(reinterpret_cast<const std::byte*>(sums));
   Tiles::load<kA>(reinterpret_cast<const std::byte*>(pairs[0]));
   Tiles::load<kB>(reinterpret_cast<const std::byte*>(pairs[1]));
   Tiles::multiply<kSums, kA, kB>();
+  pairs[0][0] = 0;
+  const float before = sums[0];
   Tiles::store<kSums>(reinterpret_cast<std::byte*>(sums));
+  const float after = sums[0];
   Tiles::release();
-  return sums[0] == 17 ? 0 : 1;
+  return before == 2 && after == 17 ? 0 : 1;
 }
 
 template <int... kTile>
