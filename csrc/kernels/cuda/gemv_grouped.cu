@@ -57,6 +57,9 @@ template <typename Form, int kGroups>
 struct Shared {
   static constexpr int kStages = num_stages(sizeof(Stage<Form>));
   static_assert(kStages >= 2);
+  // On one multiprocessor: 128 registers a thread are too few for some instances.
+  static constexpr int kBlocks =
+      kGroups == 1 && (Stage<Form>::kNibbles || !Form::kForm.minimums) ? 2 : 1;
   // More than there are rows, so that the lanes of a warp write to different banks.
   static constexpr int kSumRows = kOutputs + 4;
   union {
@@ -204,13 +207,9 @@ __device__ __forceinline__ void add_block(const uint32_t (&a)[4], const uint2& x
   }
 }
 
-// Blocks that share a multiprocessor's registers; 128 a thread are too few for some instances.
-template <typename Form, int kGroups>
-constexpr int kBlocks = kGroups == 1 && (Stage<Form>::kNibbles || !Form::kForm.minimums) ? 2 : 1;
-
 // Grid: (groups of kOutputs outputs). kGroups: of 8 rows of x.
 template <typename Form, int kGroups>
-__global__ void __launch_bounds__(kThreads, kBlocks<Form, kGroups>)
+__global__ void __launch_bounds__(kThreads, Shared<Form, kGroups>::kBlocks)
     multiply_grouped(ProductArgs args) {
   using Memory = Shared<Form, kGroups>;
   Memory& shared = shared_memory<Memory>();
