@@ -26,6 +26,8 @@ constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 // The cache is never smaller than a conversation of this length, nor (memory permitting) than this.
 constexpr int64_t kReasonableTokens = 2048;
 constexpr int64_t kSmallModelBytes = int64_t{64} << 20;
+// A device decodes many sequences at once; more of full length than this it need not hold.
+constexpr int64_t kDeviceSequences = 64;
 
 int64_t saturating_product(int64_t a, int64_t b) {
   return a > kUnlimited / b ? kUnlimited : a * b;
@@ -130,8 +132,9 @@ int64_t default_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t
 
 int64_t device_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t max_length,
                                int64_t free_bytes) {
+  const int64_t one_sequence = saturating_product((max_length - 1) / page_tokens + 1, page_bytes);
   return std::max(default_kv_budget_bytes(page_bytes, page_tokens, max_length, free_bytes),
-                  free_bytes / 4 * 3);
+                  std::min(free_bytes / 4 * 3, saturating_product(one_sequence, kDeviceSequences)));
 }
 
 int64_t default_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t max_length,

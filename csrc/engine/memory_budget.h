@@ -20,8 +20,8 @@ int64_t available_memory_bytes(const Backend& backend);
 // always enough for a conversation of reasonable length.
 int64_t default_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t max_length,
                                 int64_t available_bytes);
-// Of a device's own memory: three quarters of what is free, which leaves room for activations; but
-// as much as on the host at least.
+// Of a device's own memory: room for 64 sequences of max_length tokens, but at most three quarters
+// of what is free, which leaves room for activations; and as much as on the host at least.
 int64_t device_kv_budget_bytes(int64_t page_bytes, int64_t page_tokens, int64_t max_length,
                                int64_t free_bytes);
 // Whichever of the two is the backend's.

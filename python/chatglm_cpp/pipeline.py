@@ -64,8 +64,8 @@ class Pipeline:
         Storage type of the context: ``"f32"``, ``"f16"`` or ``"q8_0"``.
     kv_cache_bytes
         The most memory for the context; by default what `max_length` needs, and at most half of the
-        free memory, on a GPU three quarters of what the weights left free. It is taken as it comes
-        into use.
+        free memory; on a GPU what 64 conversations of that length need, and at most three quarters
+        of what the weights left free. It is taken as it comes into use.
     hub
         Of a name: ``"huggingface"``, ``"modelscope"`` or ``"auto"``, which is what the environment
         variable ``CHATGLM_CPP_HUB`` says, else the first of them whose library is installed.

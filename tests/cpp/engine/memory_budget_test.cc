@@ -32,7 +32,8 @@ TEST(MemoryBudget, SmallModelsGetRoomForSeveralSequences) {
 }
 
 TEST(MemoryBudget, OfADeviceItIsMostOfWhatIsFree) {
-  EXPECT_EQ(device_kv_budget_bytes(kMiB, 16, 8192, 64 * kGiB), 48 * kGiB);
+  EXPECT_EQ(device_kv_budget_bytes(kMiB, 16, 8192, 64 * kGiB), 32 * kGiB) << "64 sequences";
+  EXPECT_EQ(device_kv_budget_bytes(kMiB, 16, 8192, 32 * kGiB), 24 * kGiB);
   EXPECT_EQ(device_kv_budget_bytes(kMiB, 16, 131072, 4 * kGiB), 3 * kGiB);
   EXPECT_EQ(device_kv_budget_bytes(kMiB, 16, 131072, 0), 128 * kMiB);
 }
@@ -43,7 +44,7 @@ TEST(MemoryBudget, ComesFromTheBackendsMemory) {
   EXPECT_EQ(default_kv_budget_bytes(1024, 16, 1024, backend), 64 * kMiB);
   backend.set_own_memory_free(40 * kGiB);
   EXPECT_EQ(available_memory_bytes(backend), 40 * kGiB);
-  EXPECT_EQ(default_kv_budget_bytes(1024, 16, 1024, backend), 30 * kGiB);
+  EXPECT_EQ(default_kv_budget_bytes(kMiB, 16, 1 << 20, backend), 30 * kGiB);
 }
 
 TEST(MemoryBudget, HoldsThePagesThatFitOnEveryBackend) {
