@@ -144,6 +144,7 @@ class CudaBackend final : public Backend {
   cuda::Staging staging_;
   cuda::Graphs graphs_;
   DeviceMemory prepared_inputs_;  // of the product that runs
+  DeviceMemory gemm_scratch_;     // the same; empty where no product has many rows
   kernels::cuda::AttentionPlan attention_;
   std::optional<kernels::cuda::AttentionShape> planned_;  // of the batch that was staged last
   DeviceMemory attention_workspace_;
@@ -218,6 +219,12 @@ void CudaBackend::reserve(int64_t rows, int64_t cols) {
   // The model has its weights by now, and its activations are not where they were.
   loader_.release();
   graphs_.clear();
+  if (rows > kernels::cuda::kGemvRows && gemm_scratch_.size_bytes() == 0) {
+    DeviceMemory scratch(kernels::cuda::kGemmScratchBytes);
+    const auto scratch_bytes = static_cast<std::size_t>(scratch.size_bytes());
+    cuda::check(cudaMemsetAsync(scratch.data(), 0, scratch_bytes, stream_.get()), "reserve");
+    gemm_scratch_ = std::move(scratch);
+  }
   const int64_t size_bytes = kernels::cuda::prepared_bytes(rows, cols);
   if (size_bytes <= prepared_inputs_.size_bytes()) return;
   prepared_inputs_ = DeviceMemory();  // first, so that old and new never stand side by side
@@ -305,7 +312,8 @@ void CudaBackend::linear(const Weight& weight, const float* bias, const LinearIn
                            .bias = bias,
                            .y = y,
                            .y_stride = stride,
-                           .accumulate = accumulate},
+                           .accumulate = accumulate,
+                           .gemm_scratch = gemm_scratch_.data()},
                           {device_.compute_capability, device_.multiprocessors}, stream);
   });
 }

@@ -16,13 +16,19 @@ const float* row_scales(const ProductArgs& args) {
 
 }  // namespace
 
-void gemm(const ProductArgs& args, const GemmPlan& plan, std::byte* scratch, Stream stream) {
+void gemm(const ProductArgs& args, const GemmPlan& plan, bool by_warpgroups, std::byte* scratch,
+          Stream stream) {
   GemmTask task{.product = args, .row_scales = row_scales(args), .plan = plan};
   if (plan.parallel) {
     task.counters = reinterpret_cast<unsigned*>(scratch);
     task.partials = reinterpret_cast<float*>(task.counters + kGemmCounters);
   }
-  switch (args.weight.form.codes) {
+  const Codes codes = args.weight.form.codes;
+  if (by_warpgroups && codes != Codes::kF32) {
+    gemm_by_warpgroups(task, stream);
+    return;
+  }
+  switch (codes) {
     case Codes::kF32:
       gemm_f32(args, stream);
       break;
@@ -39,10 +45,10 @@ void gemm(const ProductArgs& args, const GemmPlan& plan, std::byte* scratch, Str
   }
 }
 
-void gemm(const ProductArgs& args, std::byte* scratch, Stream stream) {
+void gemm(const ProductArgs& args, bool by_warpgroups, std::byte* scratch, Stream stream) {
   GemmPlan plan = gemm_plan(args.m, args.weight.n, args.weight.k);
   if (scratch == nullptr) plan.parallel = false;
-  gemm(args, plan, scratch, stream);
+  gemm(args, plan, by_warpgroups, scratch, stream);
 }
 
 }  // namespace chatglm::kernels::cuda

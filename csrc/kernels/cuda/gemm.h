@@ -20,13 +20,13 @@ inline constexpr int64_t kGemmNarrowRows = 64;  // x rows of a tile where there 
 inline constexpr int64_t kGemmWideRows = 128;
 
 struct GemmPlan {
-  int64_t tile_rows;      // of x: kGemmNarrowRows or kGemmWideRows
-  int64_t row_tiles;      // m in tiles
-  int64_t col_tiles;      // n in tiles
-  int64_t steps;          // k in steps of kGemmDepth
-  int64_t segments;       // that the steps are cut into
-  int64_t segment_steps;  // of all but the last
-  bool parallel;          // a block for each segment of a tile, else one for all of them
+  int64_t tile_rows;  // of x: kGemmNarrowRows or kGemmWideRows
+  int64_t row_tiles;  // m in tiles
+  int64_t col_tiles;  // n in tiles
+  int steps;          // k in steps of kGemmDepth
+  int segments;       // that the steps are cut into
+  int segment_steps;  // of all but the last
+  bool parallel;      // a block for each segment of a tile, else one for all of them
 };
 
 // How many segments are worth their additions: few tiles of a long product.
@@ -44,7 +44,9 @@ inline constexpr int64_t kGemmScratchBytes =
 
 // args.x: kF16 rows for quantized and f16 weights, kBF16 for bf16, kF32 for f32.
 // scratch (kGemmScratchBytes), 256-byte aligned; nullptr: no plan is parallel.
-void gemm(const ProductArgs& args, std::byte* scratch, Stream stream);
-void gemm(const ProductArgs& args, const GemmPlan& plan, std::byte* scratch, Stream stream);
+// by_warpgroups: with the instructions that compute capability 9.0 has, and no other.
+void gemm(const ProductArgs& args, bool by_warpgroups, std::byte* scratch, Stream stream);
+void gemm(const ProductArgs& args, const GemmPlan& plan, bool by_warpgroups, std::byte* scratch,
+          Stream stream);
 
 }  // namespace chatglm::kernels::cuda

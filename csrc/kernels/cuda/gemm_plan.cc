@@ -27,9 +27,9 @@ GemmPlan gemm_plan(int64_t m, int64_t n, int64_t k, int64_t segments) {
   plan.tile_rows = m <= kGemmNarrowRows ? kGemmNarrowRows : kGemmWideRows;
   plan.row_tiles = ceil_div(m, plan.tile_rows);
   plan.col_tiles = ceil_div(n, kGemmTileCols);
-  plan.steps = ceil_div(k, kGemmDepth);
-  plan.segment_steps = ceil_div(plan.steps, segments);
-  plan.segments = ceil_div(plan.steps, plan.segment_steps);
+  plan.steps = static_cast<int>(ceil_div(k, kGemmDepth));
+  plan.segment_steps = static_cast<int>(ceil_div(plan.steps, segments));
+  plan.segments = static_cast<int>(ceil_div(plan.steps, plan.segment_steps));
   const int64_t tiles = plan.row_tiles * plan.col_tiles;
   const int64_t partial_bytes =
       tiles * plan.segments * plan.tile_rows * kGemmTileCols * static_cast<int64_t>(sizeof(float));

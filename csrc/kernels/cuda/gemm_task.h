@@ -19,7 +19,8 @@ struct GemmTask {
 
 void gemm_nibbles(const GemmTask& task, Stream stream);
 void gemm_bytes(const GemmTask& task, Stream stream);
-void gemm_halves(const GemmTask& task, Stream stream);  // f16 and bf16
+void gemm_halves(const GemmTask& task, Stream stream);         // f16 and bf16
+void gemm_by_warpgroups(const GemmTask& task, Stream stream);  // all but f32
 void gemm_f32(const ProductArgs& args, Stream stream);
 
 }  // namespace chatglm::kernels::cuda

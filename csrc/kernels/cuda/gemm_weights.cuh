@@ -7,7 +7,7 @@
 //                                      w[j] of lane 4 g + t gets weights 8 j + 2 t and the next of
 //                                      row g. So w[0], w[1] are the second factor of the first 16
 //                                      inputs and w[2], w[3] that of the others
-//   multiply(d, a, b)                  d += a b
+//   kBFloat                            whether that is bf16, else f16
 //
 // Quantized weights become scale * (code - c) + (minimum + scale * c), with c amidst the codes, in
 // f16: the difference is exact, so are the scales of q4_0 and q8_0. What is rounded, by 2^-11 of it
@@ -137,6 +137,7 @@ struct CodeChunks {
 
 template <int kPart>
 struct NibbleWeights {
+  static constexpr bool kBFloat = false;
   static constexpr int kCentre = 8;
   template <int kCols, int kThreads>
   using Scales = ScalesOnTheWay<kPart, kCentre, kCols, kThreads>;
@@ -180,15 +181,11 @@ struct NibbleWeights {
           __hfma2(high, __half2half2(__low2half(high_part)), __half2half2(__high2half(high_part))));
     }
   }
-
-  __device__ static __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4],
-                                                  const uint32_t (&b)[2]) {
-    mma_f16_16x8x16(d, a, b);
-  }
 };
 
 template <int kPart>
 struct ByteWeights {
+  static constexpr bool kBFloat = false;
   static constexpr int kCentre = 0;
   template <int kCols, int kThreads>
   using Scales = ScalesOnTheWay<kPart, kCentre, kCols, kThreads>;
@@ -222,11 +219,6 @@ struct ByteWeights {
                              __half2half2(__high2half(part))));
     }
   }
-
-  __device__ static __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4],
-                                                  const uint32_t (&b)[2]) {
-    mma_f16_16x8x16(d, a, b);
-  }
 };
 
 // Rows of 64 16-bit numbers, in eight pieces of 16 bytes. Piece c of row r lies at place c ^ (r %
@@ -234,7 +226,7 @@ struct ByteWeights {
 // both meet all banks once.
 template <int kRows>
 struct SwizzledRows {
-  alignas(128) uint16_t numbers[kRows][kGemmDepth];
+  alignas(16) uint16_t numbers[kRows][kGemmDepth];
 
   __device__ __forceinline__ uint16_t* piece(int row, int chunk) {
     return &numbers[row][(chunk ^ (row % 8)) * 8];
@@ -262,6 +254,7 @@ struct SwizzledRows {
 };
 
 struct HalfWeights {
+  static constexpr bool kBFloat = false;
   template <int kCols, int kThreads>
   using Scales = NoScales;
   template <int kCols>
@@ -284,18 +277,10 @@ struct HalfWeights {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     ldmatrix_x4(w, stage.codes.piece(col + lane % 8, 4 * block + lane / 8));
   }
-
-  __device__ static __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4],
-                                                  const uint32_t (&b)[2]) {
-    mma_f16_16x8x16(d, a, b);
-  }
 };
 
 struct BFloatWeights : HalfWeights {
-  __device__ static __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4],
-                                                  const uint32_t (&b)[2]) {
-    mma_bf16_16x8x16(d, a, b);
-  }
+  static constexpr bool kBFloat = true;
 };
 
 }  // namespace chatglm::kernels::cuda
