@@ -5,8 +5,8 @@
 // Each kernel computes a half-open range [begin, end) of work items; the item is named at the
 // struct. Every item is computed by the same arithmetic in the same order whatever the range, the
 // number of rows or the neighbours are: results never depend on how work was split or batched. The
-// one exception is a product, whose rows may be computed in one way among few and in another among
-// many (LinearKernel::rows_before_bf16).
+// exceptions are products and attention, whose rows may be computed in one way in a batch of few
+// and in another among many (rows_before_bf16 of LinearKernel and of AttentionKernel).
 #pragma once
 
 #include <cstddef>
