@@ -28,7 +28,8 @@ std::string find_device(int index, cudaDeviceProp& properties) {
   if (result == cudaSuccess) result = cudaGetDeviceProperties(&properties, index);
   if (result != cudaSuccess) {
     static_cast<void>(cudaGetLastError());
-    return std::string("the NVIDIA driver can't be used: ") + cudaGetErrorString(result);
+    return std::string("the NVIDIA driver can't be used (is one installed?): ") +
+           cudaGetErrorString(result);
   }
   if (10 * properties.major + properties.minor < kLeastComputeCapability) {
     return std::string(properties.name) + " has compute capability " +
