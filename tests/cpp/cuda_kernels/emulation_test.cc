@@ -342,6 +342,10 @@ TEST_F(Emulation, LaunchesThatTheRuntimeRefuses) {
   EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
   launch(nothing_kernel, dim3(1), 32, 232448, nullptr);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  cuda_emulation::set_devices({{.major = 8, .minor = 6}});
+  launch(nothing_kernel, dim3(1), 32, 100 * 1024, nullptr);
+  EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
+  cuda_emulation::set_devices({cuda_emulation::DeviceSpec{}});
 }
 
 }  // namespace

@@ -226,6 +226,42 @@ TEST_F(Races, DeviceMemoryHasBounds) {
   EXPECT_TELLS(report_of(global_bounds_kernel, 1, 0, memory, memory), "is not allocated");
 }
 
+enum class EarlyStep { kReadWeights, kRead, kCopy, kWrite, kReturn };
+
+// What an early kernel does before it waits for the kernels in front of it.
+template <EarlyStep kStep>
+__global__ void early_kernel(const uint4* weights, uint4* written) {
+  if (kStep == EarlyStep::kReturn) return;
+  uint4 value = *weights;
+  if (kStep == EarlyStep::kRead) value = *written;
+  if (kStep == EarlyStep::kCopy) cp_async_16(&shared_memory<uint4>(), written);
+  if (kStep == EarlyStep::kWrite) *written = value;
+  grid_dependency_wait();
+  written->x = value.x + 1;
+}
+
+__global__ void write_kernel(uint4* written) {
+  *written = {};
+}
+
+TEST_F(Races, AnEarlyKernelWaitsForThoseBefore) {
+  const DeviceArray<uint4> weights(std::vector<uint4>(1)), written(1);
+  const auto told = [&](bool early, auto* kernel) {
+    launch(write_kernel, dim3(1), 1, 0, nullptr, written.data());
+    launch_early(early, kernel, dim3(1), 1, 16, nullptr, weights.data(), written.data());
+    static_cast<void>(cudaStreamSynchronize(nullptr));
+    const std::vector<std::string> reports = cuda_emulation::take_reports();
+    return reports.empty() ? "" : reports.front();
+  };
+  EXPECT_EQ(told(true, early_kernel<EarlyStep::kReadWeights>), "");
+  EXPECT_EQ(told(false, early_kernel<EarlyStep::kRead>), "");
+  EXPECT_TELLS(told(true, early_kernel<EarlyStep::kRead>), "reads what kernels write before");
+  EXPECT_TELLS(told(true, early_kernel<EarlyStep::kCopy>), "copies what kernels write before");
+  EXPECT_TELLS(told(true, early_kernel<EarlyStep::kWrite>), "writes before grid_dependency_wait()");
+  EXPECT_TELLS(told(true, early_kernel<EarlyStep::kReturn>),
+               "no thread of an early kernel calls grid_dependency_wait()");
+}
+
 TEST_F(Races, AKernelSeesItsOwnDevicesMemory) {
   cuda_emulation::set_devices({{}, {}});
   int* memory = nullptr;

@@ -4,11 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 #include "emulation/block.h"
 #include "emulation/device_memory.h"
 #include "emulation/races.h"
 #include "emulation/shared_arena.h"
+#include "emulation/thread_state.h"
 
 namespace cuda_emulation {
 namespace {
@@ -16,11 +18,22 @@ namespace {
 inline void check(const void* place, std::size_t bytes, Access access, const void* code) {
   const auto* const address = static_cast<const std::byte*>(place);
   const std::byte* const shared = shared_arena();
-  if (address >= shared - kSharedGuardBytes &&
-      address < shared + kMaxSharedBytes + kSharedGuardBytes) {
-    if (in_kernel() && bytes != 0) check_shared_access(address, bytes, access, code);
-  } else if (in_device_arena(address) && !is_valid_in_kernel(address, bytes) && in_kernel()) {
+  const bool in_shared = address >= shared - kSharedGuardBytes &&
+                         address < shared + kMaxSharedBytes + kSharedGuardBytes;
+  if (!in_shared && !in_device_arena(address)) return;
+  const Thread* const thread = running_thread();
+  if (thread == nullptr || bytes == 0) return;
+  if (in_shared) {
+    check_shared_access(address, bytes, access, code);
+  } else if (!is_valid_in_kernel(address, bytes)) {
     report_invalid_access(address, bytes, access != Access::kRead, code);
+  } else {
+    bool& is_written = *device_addresses.latest_is_written;
+    if (thread->before_wait && (access != Access::kRead || is_written)) {
+      report(std::string(access == Access::kRead ? "reads what kernels write" : "writes") +
+             " before grid_dependency_wait(), in " + name_of_code(code));
+    }
+    if (access != Access::kRead) is_written = true;
   }
 }
 

@@ -33,9 +33,10 @@ const char* const kGatherings[] = {"__syncwarp",       "a shuffle", "a vote",  "
 // Everything that a grid needs, kept from one to the next.
 class Machine {
  public:
-  void run(const dim3& grid, unsigned threads, std::size_t shared_bytes,
+  void run(const dim3& grid, unsigned threads, std::size_t shared_bytes, bool early,
            const std::function<void()>& kernel);
   void barrier();
+  void wait_for_earlier_kernels();
   Meeting& meet(uint32_t mask, Gathering kind, const void* deposit, std::size_t bytes,
                 void (*complete)(Meeting&));
   static void leave(Meeting& meeting);
@@ -48,7 +49,7 @@ class Machine {
 
   void prepare_threads(unsigned count);
   void run_block();
-  static void begin(Thread& thread);
+  void begin(Thread& thread) const;
   void explain_standstill();
   void wait(Thread& thread, const char* what, uint32_t mask);
   void ready(Thread* thread) { ready_.push_back(thread); }
@@ -61,6 +62,8 @@ class Machine {
   const std::function<void()>* kernel_ = nullptr;
   unsigned count_ = 0;
   std::size_t shared_bytes_ = 0;
+  bool early_ = false;
+  bool waited_ = false;  // some thread has, for the kernels before an early one
 };
 
 namespace {
@@ -82,8 +85,9 @@ void Machine::thread_body(void* argument) {
   self.fiber.suspend();
 }
 
-void Machine::begin(Thread& thread) {
+void Machine::begin(Thread& thread) const {
   thread.finished = false;
+  thread.before_wait = early_;
   thread.copies.clear();
   thread.groups.clear();
   thread.copies_in_open_group = 0;
@@ -99,11 +103,13 @@ void Machine::prepare_threads(unsigned count) {
   warps_.resize((count + kLanes - 1) / kLanes);
 }
 
-void Machine::run(const dim3& grid, unsigned threads, std::size_t shared_bytes,
+void Machine::run(const dim3& grid, unsigned threads, std::size_t shared_bytes, bool early,
                   const std::function<void()>& kernel) {
   prepare_threads(threads);
   kernel_ = &kernel;
   shared_bytes_ = shared_bytes;
+  early_ = early;
+  waited_ = false;
   machine = this;
   gridDim = grid;
   blockDim = dim3(threads);
@@ -117,6 +123,8 @@ void Machine::run(const dim3& grid, unsigned threads, std::size_t shared_bytes,
       }
     }
   }
+  // It would end before them, and who waits for it alone would not have waited for them.
+  if (early && !waited_) add_report("no thread of an early kernel calls grid_dependency_wait()");
 }
 
 void Machine::run_block() {
@@ -177,6 +185,11 @@ void Machine::wait(Thread& thread, const char* what, uint32_t mask) {
   thread.waits_for = what;
   thread.waits_mask = mask;
   thread.fiber.suspend();
+}
+
+void Machine::wait_for_earlier_kernels() {
+  running->before_wait = false;
+  waited_ = true;
 }
 
 void Machine::barrier() {
@@ -245,12 +258,12 @@ std::byte* Machine::shared(std::size_t bytes) {
   return shared_arena();
 }
 
-void run_grid(const dim3& grid, unsigned threads, std::size_t shared_bytes,
+void run_grid(const dim3& grid, unsigned threads, std::size_t shared_bytes, bool early,
               const std::function<void()>& kernel) {
   static std::mutex one_at_a_time;
   static Machine the_machine;
   const std::lock_guard lock(one_at_a_time);
-  the_machine.run(grid, threads, shared_bytes, kernel);
+  the_machine.run(grid, threads, shared_bytes, early, kernel);
   machine = nullptr;
 }
 
@@ -261,14 +274,14 @@ void report(const std::string& sentence) {
   add_report(where.str());
 }
 
-bool in_kernel() {
-  return running != nullptr;
-}
 unsigned thread_index() {
   return running == nullptr ? 0 : running->index;
 }
 std::byte* block_shared_memory(std::size_t bytes) {
   return machine->shared(bytes);
+}
+void wait_for_earlier_kernels() {
+  machine->wait_for_earlier_kernels();
 }
 void block_barrier() {
   machine->barrier();

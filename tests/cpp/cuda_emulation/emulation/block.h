@@ -23,15 +23,13 @@ inline constexpr unsigned kMaxThreads = 1024;
 
 // Runs every block of a grid, one after the other; `kernel` is called once for each thread. What is
 // wrong is reported; a block whose threads can't go on is abandoned. Only one grid runs at a time.
-void run_grid(const dim3& grid, unsigned threads, std::size_t shared_bytes,
+// `early`: as if kernels in front of it still ran until a thread has waited for them.
+void run_grid(const dim3& grid, unsigned threads, std::size_t shared_bytes, bool early,
               const std::function<void()>& kernel);
 
 // Something that no kernel may do: the launch fails with this sentence. Where and by which thread
 // is added to it.
 void report(const std::string& sentence);
-
-// Whether the calling code is a kernel's.
-bool in_kernel();
 
 // Index in the block and in the warp of the running thread.
 unsigned thread_index();
@@ -44,6 +42,8 @@ std::byte* block_shared_memory(std::size_t bytes);
 
 // __syncthreads()
 void block_barrier();
+
+void wait_for_earlier_kernels();
 
 // Lanes that do something together: each deposits up to kDepositBytes, and when all that the mask
 // names have come, each may read what all deposited until it leaves.

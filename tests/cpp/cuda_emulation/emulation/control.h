@@ -13,6 +13,8 @@ struct DeviceSpec {
   int major = 9;
   int minor = 0;
 };
+// What a block may have on that architecture.
+std::size_t shared_bytes_per_block(const DeviceSpec& device);
 
 // Replaces the devices (one DeviceSpec{} at the start). Nothing may be allocated then.
 void set_devices(std::vector<DeviceSpec> devices);

@@ -81,10 +81,10 @@ class Arena {
 #endif
     return true;
   }
-  const Allocation* find(const std::byte* memory, std::size_t bytes) const {
+  Allocation* find(const std::byte* memory, std::size_t bytes) {
     auto after = allocations_.upper_bound(const_cast<std::byte*>(memory));
     if (after == allocations_.begin()) return nullptr;
-    const Allocation& allocation = (--after)->second;
+    Allocation& allocation = (--after)->second;
     return memory + bytes <= allocation.begin + allocation.bytes ? &allocation : nullptr;
   }
   const Allocation* last_before(const std::byte* memory) const {
@@ -158,10 +158,11 @@ void set_kernel_device(int device) {
 }
 
 bool is_valid_for_kernel_device(const std::byte* memory, std::size_t bytes) {
-  const Allocation* const found = arena().find(memory, bytes);
+  Allocation* const found = arena().find(memory, bytes);
   if (found == nullptr || found->device != kernel_device) return false;
   device_addresses.latest_begin = found->begin;
   device_addresses.latest_end = found->begin + found->bytes;
+  device_addresses.latest_is_written = &found->written_by_kernel;
   return true;
 }
 

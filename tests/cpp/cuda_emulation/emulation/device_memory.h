@@ -12,6 +12,7 @@ struct Allocation {
   std::byte* begin = nullptr;
   std::size_t bytes = 0;
   int device = 0;
+  bool written_by_kernel = false;  // ever
 };
 
 // Poisoned; nullptr where the address space is used up.
@@ -28,6 +29,7 @@ struct DeviceAddresses {
   const std::byte* end = nullptr;
   const std::byte* latest_begin = nullptr;
   const std::byte* latest_end = nullptr;
+  bool* latest_is_written = nullptr;  // its Allocation::written_by_kernel
 };
 extern constinit DeviceAddresses device_addresses;
 inline bool in_device_arena(const void* memory) {

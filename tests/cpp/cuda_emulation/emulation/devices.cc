@@ -49,6 +49,11 @@ bool is_device(int device) {
 
 }  // namespace
 
+std::size_t cuda_emulation::shared_bytes_per_block(const DeviceSpec& device) {
+  if (device.major >= 9) return kMaxSharedBytes;
+  return (device.minor == 0 ? 163 : 99) * 1024;  // 8.0; 8.6 and 8.9
+}
+
 const char* cudaGetErrorName(cudaError_t error) {
   const auto found = error_texts().find(error);
   return found == error_texts().end() ? "unrecognized error code" : found->second.name;
@@ -73,8 +78,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::snprintf(properties->name, sizeof(properties->name), "Emulated GPU %d", device);
   properties->totalGlobalMem = spec.memory_bytes;
   properties->sharedMemPerBlock = 48 * 1024;
-  properties->sharedMemPerBlockOptin = kMaxSharedBytes;
-  properties->sharedMemPerMultiprocessor = kMaxSharedBytes + 1024;
+  properties->sharedMemPerBlockOptin = shared_bytes_per_block(spec);
+  properties->sharedMemPerMultiprocessor = shared_bytes_per_block(spec) + 1024;
   properties->regsPerBlock = 65536;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = 1024;

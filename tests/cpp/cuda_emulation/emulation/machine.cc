@@ -6,7 +6,6 @@
 #include "emulation/device_memory.h"
 #include "emulation/launch_queue.h"
 #include "emulation/reports.h"
-#include "emulation/shared_arena.h"
 
 namespace cuda_emulation {
 namespace {
@@ -100,7 +99,7 @@ void finish_device(int device) {
 }
 
 void enqueue_kernel(const void* kernel, const dim3& grid, int threads, std::size_t shared_bytes,
-                    cudaStream_t stream, std::function<void()> body) {
+                    bool early, cudaStream_t stream, std::function<void()> body) {
   const Locked lock(host().mutex);
   if (check_machine() != cudaSuccess) return;
   const bool fits = threads >= 1 && threads <= static_cast<int>(kMaxThreads) && grid.x >= 1 &&
@@ -126,7 +125,7 @@ void enqueue_kernel(const void* kernel, const dim3& grid, int threads, std::size
   enqueue(stream, [=, body = std::move(body)] {
     set_kernel_device(device);
     const std::size_t before = report_count();
-    run_grid(grid, static_cast<unsigned>(threads), shared_bytes, body);
+    run_grid(grid, static_cast<unsigned>(threads), shared_bytes, early, body);
     ++host().kernels_run;
     if (report_count() != before) host().sticky = cudaErrorLaunchFailure;
   });
@@ -135,7 +134,8 @@ void enqueue_kernel(const void* kernel, const dim3& grid, int threads, std::size
 cudaError_t allow_shared_bytes(const void* kernel, int bytes) {
   const Locked lock(host().mutex);
   if (check_machine() != cudaSuccess) return host().sticky;
-  if (bytes < 0 || static_cast<std::size_t>(bytes) > kMaxSharedBytes) {
+  const DeviceSpec& device = host().devices[static_cast<std::size_t>(this_device)];
+  if (bytes < 0 || static_cast<std::size_t>(bytes) > shared_bytes_per_block(device)) {
     return fail(cudaErrorInvalidValue);
   }
   int& allowed = host().shared_bytes_allowed[kernel];

@@ -149,6 +149,10 @@ void start_copy(void* shared, const void* global, int bytes) {
     return;
   }
   Thread& self = *running_thread();
+  if (self.before_wait && bytes > 0 && in_device_arena(global) &&
+      *device_addresses.latest_is_written) {
+    report("copies what kernels write before grid_dependency_wait()");
+  }
   poison_for_copy(place, __builtin_return_address(0));
   self.copies.push_back(
       {place, static_cast<const std::byte*>(global), static_cast<std::size_t>(bytes)});

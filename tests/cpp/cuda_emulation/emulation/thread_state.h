@@ -19,6 +19,7 @@ struct PendingCopy {
 struct Thread {
   unsigned index = 0;
   bool finished = false;
+  bool before_wait = false;  // kernels in front of this one may still run
   const char* waits_for = "";
   uint32_t waits_mask = 0;  // 0: not for lanes
   Fiber fiber;

@@ -15,9 +15,11 @@ namespace chatglm::kernels::cuda {
 
 inline constexpr std::size_t kPlainSharedBytes = 48 * 1024;
 
+// The kernel before has always ended, but an early kernel is told of where it does not wait for it.
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes,
-            Stream stream, Arguments&&... arguments) {
+void launch_early(bool early, void (*kernel)(Parameters...), dim3 grid, int threads,
+                  std::size_t shared_bytes, Stream stream, Arguments&&... arguments) {
+  static_assert((std::size_t{0} + ... + sizeof(Parameters)) <= 4096, "parameters of a kernel");
   const void* address = reinterpret_cast<const void*>(kernel);
   if (shared_bytes > kPlainSharedBytes &&
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -26,15 +28,15 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t s
   }
   // Every thread has parameters of its own.
   const std::tuple<Parameters...> parameters(static_cast<Parameters>(arguments)...);
-  cuda_emulation::enqueue_kernel(address, grid, threads, shared_bytes, stream,
+  cuda_emulation::enqueue_kernel(address, grid, threads, shared_bytes, early, stream,
                                  [kernel, parameters] { std::apply(kernel, parameters); });
 }
 
-// Here the kernel before has always ended.
 template <typename... Parameters, typename... Arguments>
-void launch_early(bool, void (*kernel)(Parameters...), dim3 grid, int threads,
-                  std::size_t shared_bytes, Stream stream, Arguments&&... arguments) {
-  launch(kernel, grid, threads, shared_bytes, stream, std::forward<Arguments>(arguments)...);
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes,
+            Stream stream, Arguments&&... arguments) {
+  launch_early(false, kernel, grid, threads, shared_bytes, stream,
+               std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace chatglm::kernels::cuda

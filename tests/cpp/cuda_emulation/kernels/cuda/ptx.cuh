@@ -51,8 +51,10 @@ inline float exp2_approx(float x) {
   return x < -126 ? 0.0f : exp2f(x);
 }
 
+inline void grid_dependency_wait() {
+  cuda_emulation::wait_for_earlier_kernels();
+}
 // Kernels run one after the other.
-inline void grid_dependency_wait() {}
 inline void grid_dependency_trigger() {}
 
 inline uint4 load_streaming(const uint4* global) {
