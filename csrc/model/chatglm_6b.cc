@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/float16.h"
-#include "model/lora.h"
+#include "model/block_stack.h"
 #include "model/projection.h"
 #include "model/rotary.h"
 #include "model/weight_binder.h"
@@ -31,18 +30,6 @@ struct Layer {
   Projection down;  // hidden, ffn
 };
 
-// Activations of one step, made once for the largest batch.
-struct Workspace {
-  std::unique_ptr<Buffer> hidden;     // (rows, hidden) the residual stream
-  std::unique_ptr<Buffer> normed;     // (rows, hidden)
-  std::unique_ptr<Buffer> qkv;        // (rows, 3 * hidden)
-  std::unique_ptr<Buffer> attention;  // (rows, hidden)
-  std::unique_ptr<Buffer> ffn;        // (rows, ffn)
-  std::unique_ptr<Buffer> positions;  // (rows, 2) of each of the two rotary tables
-  std::unique_ptr<Buffer> cos_sin;    // (rows, 2, rotary_dim / 2, 2)
-  std::unique_ptr<Buffer> logits;     // (logit_rows, vocab)
-};
-
 // The official code keeps the frequencies in float16, also where it computes in float32; the model
 // was trained with them.
 std::vector<float> rounded_frequencies(const ModelConfig& config) {
@@ -51,15 +38,11 @@ std::vector<float> rounded_frequencies(const ModelConfig& config) {
   return frequencies;
 }
 
-class ChatGlm6b final : public ModelPart {
+class ChatGlm6b final : public BlockStack {
  public:
   ChatGlm6b(const ModelConfig& config, TensorSource& source, const PlacedLayers& layers,
             const LoadProgress& progress)
-      : config_(config),
-        backend_(*layers.backend),
-        first_layer_(layers.begin),
-        layers_(static_cast<std::size_t>(layers.count())),
-        adapters_(backend_) {
+      : BlockStack(config, layers), blocks_(static_cast<std::size_t>(layers.count())) {
     if (config.first_position != 0) {
       throw Error(ErrorKind::kModelFile,
                   "positions of this model begin at 0 after a trained prefix, found " +
@@ -68,10 +51,7 @@ class ChatGlm6b final : public ModelPart {
                   source.description());
     }
     bind_weights(source, progress);
-    const std::vector<float> frequencies = rounded_frequencies(config);
-    const auto size_bytes = static_cast<int64_t>(frequencies.size() * sizeof(float));
-    frequencies_ = backend_.allocate(size_bytes);
-    backend_.upload(frequencies_->data(), frequencies.data(), size_bytes);
+    frequencies_ = uploaded(rounded_frequencies(config));
   }
 
   // The context ends before the first <sop>; everything from there on has the position of the mask
@@ -100,83 +80,19 @@ class ChatGlm6b final : public ModelPart {
   }
 
   int64_t decode_weight_bytes() const override {
-    int64_t total = has_logits() ? lm_head_->size_bytes() : 0;
-    for (const Layer& layer : layers_) {
+    int64_t total = output_bytes();
+    for (const Layer& layer : blocks_) {
       total += layer.qkv.size_bytes() + layer.output.size_bytes() + layer.up.size_bytes() +
                layer.down.size_bytes();
     }
     return total;
   }
 
-  void add_adapter(const LoraFile& adapter) override { adapters_.add(lora_targets(), adapter); }
-  int32_t num_adapters() const override { return adapters_.size(); }
-
-  void reserve(int64_t max_rows, int64_t max_logit_rows) override {
-    const auto numbers = [this](int64_t count) {
-      return backend_.allocate(count * static_cast<int64_t>(sizeof(float)));
-    };
-    const int64_t norm_rows = std::max(max_rows, max_logit_rows);
-    work_.hidden = numbers(max_rows * config_.hidden_size);
-    work_.normed = numbers(norm_rows * config_.hidden_size);
-    work_.qkv = numbers(max_rows * config_.qkv_size());
-    work_.attention = numbers(max_rows * config_.hidden_size);
-    work_.ffn = numbers(max_rows * config_.ffn_size);
-    work_.positions = numbers(max_rows * 2);
-    work_.cos_sin = numbers(max_rows * config_.head_dim);
-    work_.logits = numbers(max_logit_rows * config_.vocab_size);
-    host_positions_.reserve(static_cast<std::size_t>(max_rows * 2));
-    adapters_.reserve(norm_rows);
-    backend_.reserve(norm_rows,
-                     std::max({config_.hidden_size, config_.ffn_size, adapters_.max_rank()}));
-  }
-
-  void forward(const Batch& batch, const kernels::PagedKvView& kv, const float* input,
-               float* output) override {
-    const StagedBatch staged = backend_.stage(batch);
-    adapters_.begin(batch);
-    upload_positions(batch);
-    const int64_t hidden_bytes =
-        batch.rows() * config_.hidden_size * static_cast<int64_t>(sizeof(float));
-    if (!has_embedding()) backend_.upload(work_.hidden->data(), input, hidden_bytes);
-    const int64_t num_logit_rows = has_logits() ? staged.num_logit_rows : 0;
-    const auto step = [&] {
-      if (has_embedding()) embed(staged);
-      prepare_rotation(staged.rows.rows);
-      for (std::size_t index = 0; index < layers_.size(); ++index) {
-        attention(layers_[index], static_cast<int64_t>(index), staged.rows, kv);
-        feed_forward(layers_[index], staged.rows.rows);
-      }
-      if (num_logit_rows > 0) compute_logits(staged);
-    };
-    backend_.run_step({.owner = this,
-                       .num_logit_rows = num_logit_rows,
-                       .kv = kv,
-                       .heads = config_.num_heads,
-                       .is_repeatable = adapters_.row_runs().empty()},
-                      std::cref(step));
-    if (!has_logits()) {
-      backend_.download(output, work_.hidden->data(), hidden_bytes);
-    } else if (num_logit_rows > 0) {
-      backend_.download(output, work_.logits->data(),
-                        num_logit_rows * config_.vocab_size * static_cast<int64_t>(sizeof(float)));
-    }
-  }
-
  private:
-  bool has_embedding() const { return first_layer_ == 0; }
-  bool has_logits() const { return end_layer() == config_.num_layers; }
-  int64_t end_layer() const { return first_layer_ + static_cast<int64_t>(layers_.size()); }
-  // nullptr where another part has it.
-  const Layer* find_layer(int64_t index) const {
-    if (index < first_layer_ || index >= end_layer()) return nullptr;
-    return &layers_[static_cast<std::size_t>(index - first_layer_)];
-  }
-
-  void embed(const StagedBatch& staged) {
-    float* const hidden = work_.hidden->as<float>();
-    backend_.embed(*embedding_, staged.token_ids, staged.rows.rows, hidden);
-    adapters_.apply_embedding(embedding_.get(), adapters_.row_runs(), staged.token_ids, hidden,
-                              config_.hidden_size);
+  void reserve_blocks(int64_t max_rows) override {
+    ffn_ = floats(max_rows * config_.ffn_size);
+    positions_ = floats(max_rows * 2);
+    host_positions_.reserve(static_cast<std::size_t>(max_rows * 2));
   }
 
   void bind_weights(TensorSource& source, const LoadProgress& progress) {
@@ -191,12 +107,10 @@ class ChatGlm6b final : public ModelPart {
       binder.projection({{name + ".weight", rows}}, cols, target);
       binder.bias({{name + ".bias", rows}}, target);
     };
-    if (has_embedding()) {
-      binder.table("token_embd.weight", config_.vocab_size, hidden, embedding_);
-    }
-    for (std::size_t index = 0; index < layers_.size(); ++index) {
-      const std::string prefix = layer_prefix(first_layer_ + static_cast<int64_t>(index));
-      Layer& layer = layers_[index];
+    bind_embedding(binder);
+    for (int64_t index = 0; index < num_layers(); ++index) {
+      const std::string prefix = layer_prefix(first_layer() + index);
+      Layer& layer = blocks_[static_cast<std::size_t>(index)];
       norm(prefix + "attn_norm", layer.attention_norm);
       projection(prefix + "attn_qkv", config_.qkv_size(), hidden, layer.qkv);
       projection(prefix + "attn_output", hidden, hidden, layer.output);
@@ -204,18 +118,17 @@ class ChatGlm6b final : public ModelPart {
       projection(prefix + "ffn_up", config_.ffn_size, hidden, layer.up);
       projection(prefix + "ffn_down", hidden, config_.ffn_size, layer.down);
     }
-    if (has_logits()) {
-      norm("output_norm", final_norm_);
-      // A file without an output matrix uses the embedding for both.
-      binder.matrix(binder.has("output.weight") ? "output.weight" : "token_embd.weight",
-                    config_.vocab_size, hidden, lm_head_);
-    }
+    if (has_logits()) norm("output_norm", final_norm_);
+    bind_output(binder);
     binder.load(progress);
   }
 
-  static std::string layer_prefix(int64_t index) { return "blk." + std::to_string(index) + "."; }
+  // nullptr where another part has it.
+  const Layer* find_layer(int64_t index) const {
+    return has_layer(index) ? &blocks_[static_cast<std::size_t>(index - first_layer())] : nullptr;
+  }
 
-  std::vector<LoraTarget> lora_targets() const {
+  std::vector<LoraTarget> lora_targets() const override {
     const int64_t hidden = config_.hidden_size, ffn = config_.ffn_size;
     std::vector<LoraTarget> targets;
     targets.push_back({"token_embd.weight", embedding_.get(), hidden, config_.vocab_size, 0, true});
@@ -236,7 +149,7 @@ class ChatGlm6b final : public ModelPart {
     return targets;
   }
 
-  void upload_positions(const Batch& batch) {
+  void upload_inputs(const Batch& batch) override {
     host_positions_.clear();
     for (std::size_t row = 0; row < batch.positions.size(); ++row) {
       const PromptLayout& layout = batch.layouts[static_cast<std::size_t>(batch.sequence[row])];
@@ -245,16 +158,16 @@ class ChatGlm6b final : public ModelPart {
       host_positions_.push_back(beyond < 0 ? position : layout.answer_position);
       host_positions_.push_back(beyond < 0 ? 0 : beyond + 1);
     }
-    backend_.upload(work_.positions->data(), host_positions_.data(),
+    backend_.upload(positions_->data(), host_positions_.data(),
                     static_cast<int64_t>(host_positions_.size() * sizeof(int32_t)));
   }
 
   // Both tables at once: two rows of angles for each row of the batch.
-  void prepare_rotation(int64_t rows) {
-    backend_.rope_table({.positions = work_.positions->as<int32_t>(),
+  void prepare_rotation(const StagedBatch& staged) override {
+    backend_.rope_table({.positions = positions_->as<int32_t>(),
                          .frequencies = frequencies_->as<float>(),
-                         .cos_sin = work_.cos_sin->as<float>(),
-                         .rows = 2 * rows,
+                         .cos_sin = cos_sin_->as<float>(),
+                         .rows = 2 * staged.rows.rows,
                          .rotary_dim = config_.rotary_dim,
                          .position_scale = config_.rope_position_scale,
                          .magnitude = config_.rope_magnitude});
@@ -263,7 +176,7 @@ class ChatGlm6b final : public ModelPart {
   // The first half of every head by the first table, the second half by the other.
   kernels::RopeArgs rotation(float* heads, int64_t rows) const {
     return {.x = heads,
-            .cos_sin = work_.cos_sin->as<float>(),
+            .cos_sin = cos_sin_->as<float>(),
             .row_scale = nullptr,
             .rows = rows,
             .row_stride = config_.qkv_size(),
@@ -278,7 +191,7 @@ class ChatGlm6b final : public ModelPart {
     backend_.layer_norm({.x = x,
                          .weight = norm.weight->as<float>(),
                          .bias = norm.bias->as<float>(),
-                         .y = work_.normed->as<float>(),
+                         .y = normed_->as<float>(),
                          .scaled = residual,
                          .rows = rows,
                          .cols = config_.hidden_size,
@@ -286,66 +199,42 @@ class ChatGlm6b final : public ModelPart {
                          .scale = config_.residual_scale});
   }
 
+  void compute_block(int64_t index, const kernels::RaggedRows& rows,
+                     const kernels::PagedKvView& kv) override {
+    const Layer& layer = blocks_[static_cast<std::size_t>(index)];
+    attention(layer, index, rows, kv);
+    feed_forward(layer, rows.rows);
+  }
+
   void attention(const Layer& layer, int64_t index, const kernels::RaggedRows& rows,
                  const kernels::PagedKvView& kv) {
-    float* const hidden = work_.hidden->as<float>();
-    float* const query = work_.qkv->as<float>();  // (rows, 3, heads, head_dim)
+    float* const hidden = hidden_->as<float>();
+    float* const query = qkv_->as<float>();  // (rows, 3, heads, head_dim)
     float* const key = query + config_.hidden_size;
-    float* const value = key + config_.hidden_size;
 
     apply_norm(layer.attention_norm, hidden, rows.rows, hidden);
-    adapters_.project(layer.qkv, work_.normed->as<float>(), rows.rows, query);
-    backend_.rotate_and_store({.queries = rotation(query, rows.rows),
-                               .keys = rotation(key, rows.rows),
-                               .store = {.keys = key,
-                                         .values = value,
-                                         .row_stride = config_.qkv_size(),
-                                         .layer = index,
-                                         .kv = kv,
-                                         .rows = rows}});
-    backend_.paged_attention(
-        {.query = query,
-         .query_stride = config_.qkv_size(),
-         .output = work_.attention->as<float>(),
-         .heads = config_.num_heads,
-         .layer = index,
-         .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim))),
-         .kv = kv,
-         .rows = rows});
-    adapters_.project(layer.output, work_.attention->as<float>(), rows.rows, hidden,
+    adapters_.project(layer.qkv, normed_->as<float>(), rows.rows, query);
+    attend(index, rotation(query, rows.rows), rotation(key, rows.rows), rows, kv);
+    adapters_.project(layer.output, attention_->as<float>(), rows.rows, hidden,
                       /*accumulate=*/true);
   }
 
   void feed_forward(const Layer& layer, int64_t rows) {
-    float* const hidden = work_.hidden->as<float>();
-    float* const ffn = work_.ffn->as<float>();
+    float* const hidden = hidden_->as<float>();
+    float* const ffn = ffn_->as<float>();
     apply_norm(layer.ffn_norm, hidden, rows, hidden);
-    adapters_.project(layer.up, work_.normed->as<float>(), rows, ffn);
+    adapters_.project(layer.up, normed_->as<float>(), rows, ffn);
     backend_.gelu({.x = ffn, .y = ffn, .rows = rows, .cols = config_.ffn_size});
     adapters_.project(layer.down, ffn, rows, hidden, /*accumulate=*/true);
   }
 
-  void compute_logits(const StagedBatch& staged) {
-    const int64_t rows = staged.num_logit_rows;
-    float* const normed = work_.normed->as<float>();
-    backend_.gather_rows(work_.hidden->as<float>(), config_.hidden_size, staged.logit_rows, rows,
-                         normed);
-    apply_norm(final_norm_, normed, rows);
-    backend_.linear(*lm_head_, nullptr, normed, rows, work_.logits->as<float>());
-    adapters_.apply(lm_head_.get(), adapters_.logit_runs(), normed, work_.logits->as<float>(),
-                    config_.vocab_size);
-  }
+  void norm_output(int64_t rows) override { apply_norm(final_norm_, normed_->as<float>(), rows); }
 
-  ModelConfig config_;  // of the whole model
-  Backend& backend_;
-  int64_t first_layer_;
-  std::unique_ptr<Weight> embedding_;    // (vocab, hidden) or nullptr: in another part
   std::unique_ptr<Buffer> frequencies_;  // (rotary_dim / 2)
-  std::vector<Layer> layers_;            // from first_layer_ on
+  std::vector<Layer> blocks_;            // (num_layers) of this part
   Norm final_norm_;
-  std::unique_ptr<Weight> lm_head_;  // (vocab, hidden) or nullptr: in another part
-  LoraAdapters adapters_;
-  Workspace work_;
+  std::unique_ptr<Buffer> ffn_;          // (rows, ffn)
+  std::unique_ptr<Buffer> positions_;    // (rows, 2) of each of the two rotary tables
   std::vector<int32_t> host_positions_;  // (rows, 2)
 };
 
