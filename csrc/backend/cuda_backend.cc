@@ -173,13 +173,16 @@ std::unique_ptr<Buffer> CudaBackend::allocate_host(int64_t size_bytes) {
   return std::make_unique<PinnedBuffer>(PinnedMemory(size_bytes));
 }
 
-// The source may be changed when this returns: memory that is not pinned is copied away at once.
+// The source may be changed when this returns. Of memory that is not pinned the driver makes a copy
+// of its own before it returns, but not where the GPU reads such memory by itself; and it may be
+// pinned.
 void CudaBackend::upload(void* destination, const void* host_source, int64_t size_bytes) {
   if (size_bytes == 0) return;
   const CurrentDevice current(device_.index);
   cuda::check(cudaMemcpyAsync(destination, host_source, static_cast<std::size_t>(size_bytes),
                               cudaMemcpyHostToDevice, stream_.get()),
               "upload");
+  cuda::check(cudaStreamSynchronize(stream_.get()), "upload");
 }
 
 void CudaBackend::download(void* host_destination, const void* source, int64_t size_bytes) {

@@ -42,14 +42,16 @@ TEST_F(CudaBackendTest, MemoryIsZeroedAndAligned) {
 
 TEST_F(CudaBackendTest, ASourceMayChangeAfterItsUpload) {
   const auto backend = cuda_backend();
-  const auto buffer = backend->allocate(1000);
-  std::vector<uint8_t> sent(1000), received(1000);
-  std::iota(sent.begin(), sent.end(), uint8_t{3});
-  const std::vector<uint8_t> expected = sent;
-  backend->upload(buffer->data(), sent.data(), 1000);
-  std::fill(sent.begin(), sent.end(), uint8_t{0});
-  backend->download(received.data(), buffer->data(), 1000);
-  EXPECT_EQ(received, expected);
+  const auto buffer = backend->allocate(1000), pinned = backend->allocate_host(1000);
+  std::vector<uint8_t> pageable(1000), received(1000), expected(1000);
+  std::iota(expected.begin(), expected.end(), uint8_t{3});
+  for (uint8_t* const sent : {pageable.data(), pinned->as<uint8_t>()}) {
+    std::copy(expected.begin(), expected.end(), sent);
+    backend->upload(buffer->data(), sent, 1000);
+    std::fill_n(sent, 1000, uint8_t{0});
+    backend->download(received.data(), buffer->data(), 1000);
+    EXPECT_EQ(received, expected);
+  }
 }
 
 TEST_F(CudaBackendTest, SaysHowMuchIsNeededAndHowMuchIsFree) {
