@@ -41,6 +41,8 @@ def check(*arguments: str, path: str | None = None) -> subprocess.CompletedProce
         (["one", "two"], "'one' and 'two'"),
         (["results", "--device", "x"], "'x'"),
         (["results", "--device"], "takes a number"),
+        (["results", "--minutes", "ten"], "'ten'"),
+        (["results", "--build"], "takes a folder"),
     ],
     ids=str,
 )
@@ -126,3 +128,86 @@ def test_the_table_has_what_was_measured_and_says_what_was_not(tmp_path: Path) -
     assert "| f16 | pp2048 | 100 (90 to 110) | 50 % | 1234 |" in lines
     assert "| f16 | decode-f16-d32704 | does not fit | | |" in lines
     assert "| q8_0 | prefill-q8_0-512 | not measured | | |" in lines
+
+
+FAKE_TESTS = """#!/bin/sh
+case "$*" in
+  *--gtest_list_tests*)
+    printf 'Running main() from gtest_main.cc\\nNorm.\\n  Works\\nType/Linear.\\n  Works/q4_0\\n'
+    printf 'CudaModel.  # TypeParam = int\\n  Works\\n' ;;
+  *--gtest_filter=Type/Linear.\\**) echo 'Expected equality of these values'; exit 1 ;;
+  *--gtest_filter=CudaModel.\\**) [ -z "$UNDER_TOOL" ] || exit 1 ;;
+esac
+"""
+FAKE_CMAKE = """#!/bin/sh
+if [ "$1" = --build ]; then
+  mkdir -p "$2/tests/cpp" "$2/csrc/bench"
+  cp "$FAKES/cuda_device_test" "$2/tests/cpp/"
+  cp "$FAKES/chatglm-bench" "$2/csrc/bench/"
+else
+  case "$*" in *CHATGLM_BUILD_TESTS=ON*)
+    if [ -n "$NO_GOOGLETEST" ]; then echo 'The C++ tests need GoogleTest'; exit 1; fi ;;
+  esac
+  case "$*" in *CMAKE_CUDA_ARCHITECTURES=90-real*) ;; *) exit 3 ;; esac
+fi
+"""
+FAKE_SANITIZER = """#!/bin/sh
+[ "$1 $3 $4" = '--tool --error-exitcode 3' ] || exit 9
+shift 4
+UNDER_TOOL=1 exec "$@"
+"""
+
+
+@pytest.fixture
+def fake_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a PATH with a GPU and all tools in it, of which none does anything."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    fakes = {
+        "nvidia-smi": "#!/bin/sh\necho 'A GPU, 9.0, 1 MiB, 1.0'\n",
+        "nvcc": "#!/bin/sh\n",
+        "cmake": FAKE_CMAKE,
+        "compute-sanitizer": FAKE_SANITIZER,
+        "cuda_device_test": FAKE_TESTS,
+        "chatglm-bench": FAKE_BENCH.format(python=sys.executable),
+    }
+    for name, text in fakes.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("FAKES", str(tools))
+    return f"{tools}:{os.environ['PATH']}"
+
+
+def test_goes_on_where_something_fails(tmp_path: Path, fake_gpu: str) -> None:
+    results = tmp_path / "results"
+    result = check(str(results), "--build", str(tmp_path / "build"), path=fake_gpu)
+    assert result.returncode == 1
+    said = result.stdout
+    assert "build: ok" in said
+    assert "tests: FAILED" in said
+    assert "Type/Linear: exit code 1: " in said
+    assert "Expected equality" in (results / "tests" / "Type-Linear.txt").read_text()
+    assert "Norm: exit code" not in said
+    assert "memcheck: FAILED" in said
+    assert not (results / "memcheck" / "CudaModel.txt").exists(), "no kernels' own test"
+    assert "| q4_0 | tg64 | 100 (90 to 110) | 50 % |" in said
+    assert said.splitlines()[-1] == "failed: tests bench memcheck racecheck"
+    assert (results / "log.txt").read_text().splitlines()[0].startswith("A GPU, 9.0")
+    assert not (results / "build").exists()
+
+
+def test_measures_without_googletest(
+    tmp_path: Path, fake_gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_GOOGLETEST", "1")
+    result = check(str(tmp_path / "results"), path=fake_gpu)
+    assert result.returncode == 1
+    assert "tests, memcheck, racecheck: left out, GoogleTest is not installed" in result.stdout
+    assert "| q4_0 | tg64 | 100 (90 to 110) | 50 % |" in result.stdout
+    assert result.stdout.splitlines()[-1] == "failed: build bench"
+
+
+def test_leaves_out_what_there_is_no_time_for(tmp_path: Path, fake_gpu: str) -> None:
+    result = check(str(tmp_path / "results"), "--minutes", "0", path=fake_gpu)
+    assert result.returncode == 1
+    assert "build: left out, the time is up" in result.stdout
