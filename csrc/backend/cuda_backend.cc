@@ -9,6 +9,7 @@
 #include "backend/cuda_graphs.h"
 #include "backend/cuda_loader.h"
 #include "backend/cuda_owned.h"
+#include "backend/cuda_self_check.h"
 #include "backend/cuda_staging.h"
 #include "backend/operation_checks.h"
 #include "base/error.h"
@@ -73,6 +74,8 @@ class CudaBackend final : public Backend {
       : device_(cuda::open_device(options.device_index)),
         name_(device_.index == 0 ? "cuda" : "cuda:" + std::to_string(device_.index)),
         isa_(device_.isa()),
+        traits_{.compute_capability = device_.compute_capability,
+                .multiprocessors = device_.multiprocessors},
         most_recorded_rows_(most_recorded_rows),
         threads_(options.num_threads),
         stream_(cuda::make_stream(device_.index)),
@@ -84,7 +87,7 @@ class CudaBackend final : public Backend {
   std::string_view device() const override { return name_; }
   std::string_view isa() const override { return isa_; }
   int num_threads() const override { return threads_.num_threads(); }
-  std::string description() const override { return device_.description(); }
+  std::string description() const override;
   std::optional<int64_t> free_memory_bytes() const override;
   std::optional<DeviceCeiling> measure_ceiling() override {
     const CurrentDevice current(device_.index);
@@ -132,11 +135,14 @@ class CudaBackend final : public Backend {
                                ReleaseHint after_rows, void* context);
   void check_embed(const cuda::RowIdCheck& check);
   void plan_attention(const kernels::cuda::AttentionShape& shape);
+  void check_warpgroups();
   // Kernels may start while the ones before them end (launch.cuh).
   bool starts_early() const { return device_.compute_capability >= 90; }
 
   const cuda::Device device_;
   const std::string name_, isa_;
+  kernels::cuda::DeviceTraits traits_;
+  bool warpgroups_checked_ = false;
   const int64_t most_recorded_rows_;
   ThreadPool threads_;
   const cuda::Stream stream_;
@@ -149,6 +155,19 @@ class CudaBackend final : public Backend {
   std::optional<kernels::cuda::AttentionShape> planned_;  // of the batch that was staged last
   DeviceMemory attention_workspace_;
 };
+
+std::string CudaBackend::description() const {
+  const bool refused = warpgroups_checked_ && !traits_.warpgroups;
+  return device_.description() +
+         (refused ? "; wgmma products gave other results than mma.sync here; not used" : "");
+}
+
+// Before the first product that would be computed by them.
+void CudaBackend::check_warpgroups() {
+  if (warpgroups_checked_ || device_.compute_capability != 90) return;
+  traits_.warpgroups = cuda::warpgroups_agree(traits_, stream_.get());
+  warpgroups_checked_ = true;
+}
 
 std::optional<int64_t> CudaBackend::free_memory_bytes() const {
   const CurrentDevice current(device_.index);
@@ -222,6 +241,7 @@ void CudaBackend::reserve(int64_t rows, int64_t cols) {
   // The model has its weights by now, and its activations are not where they were.
   loader_.release();
   graphs_.clear();
+  if (rows > kernels::cuda::kGemvRows) check_warpgroups();
   if (rows > kernels::cuda::kGemvRows && gemm_scratch_.size_bytes() == 0) {
     DeviceMemory scratch(kernels::cuda::kGemmScratchBytes);
     const auto scratch_bytes = static_cast<std::size_t>(scratch.size_bytes());
@@ -317,7 +337,7 @@ void CudaBackend::linear(const Weight& weight, const float* bias, const LinearIn
                            .y_stride = stride,
                            .accumulate = accumulate,
                            .gemm_scratch = gemm_scratch_.data()},
-                          {device_.compute_capability, device_.multiprocessors}, stream);
+                          traits_, stream);
   });
 }
 

@@ -67,14 +67,16 @@ ModelReport run_model_bench(const ModelBenchOptions& options) {
     if (is_first) {
       report.load_seconds =
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      report.machine = backend->description();
       report.device = backend->device();
       report.isa = backend->isa();
       report.model = loaded.name;
     }
     const std::vector<Measurement> rows = measure(*loaded.model, *backend, options.measure);
     report.rows.insert(report.rows.end(), rows.begin(), rows.end());
-    if (is_first) report.peak_rss_bytes = peak_rss_bytes();  // before the ceiling's own gigabyte
+    if (is_first) {
+      report.machine = backend->description();   // with what was found out since
+      report.peak_rss_bytes = peak_rss_bytes();  // before the ceiling's own gigabyte
+    }
     add_ceiling(options, *backend, report);
   }
   return report;

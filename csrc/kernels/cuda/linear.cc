@@ -54,7 +54,7 @@ void linear(const LinearCall& call, const DeviceTraits& device, Stream stream) {
   if (few) {
     gemv(product, stream, early);
   } else {
-    gemm(product, device.compute_capability == 90, call.gemm_scratch, stream);
+    gemm(product, device.warpgroups, call.gemm_scratch, stream);
   }
 }
 

@@ -16,6 +16,9 @@ namespace chatglm::kernels::cuda {
 struct DeviceTraits {
   int compute_capability;  // 80, 86, 89, 90, ...
   int multiprocessors;
+  // Products of many rows are by the warpgroup instructions that compute capability 9.0 has, and no
+  // other: what they give was seen to be right.
+  bool warpgroups = false;
 };
 
 struct LinearCall {

@@ -25,6 +25,13 @@ TEST_F(CudaBackendTest, IsInTheTableAndTellsWhatItIs) {
   EXPECT_GT(backend->free_memory_bytes().value(), 0);
 }
 
+// Where this fails on a GPU, its products of many rows are right all the same, and slower.
+TEST_F(CudaBackendTest, WarpgroupsOfThisDeviceAreUsed) {
+  const auto backend = cuda_backend();
+  backend->reserve(17, 64);
+  EXPECT_TRUE(backend->description().ends_with(" GiB")) << backend->description();
+}
+
 TEST_F(CudaBackendTest, MemoryIsZeroedAndAligned) {
   const auto backend = cuda_backend();
   for (const int64_t size : {int64_t{1}, int64_t{63}, int64_t{4097}, int64_t{1} << 20}) {

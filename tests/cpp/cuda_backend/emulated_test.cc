@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/registry.h"
+#include "base/float16.h"
 #include "cuda_backend/test_support.h"
 #include "model/glm_runner.h"
 
@@ -83,6 +84,7 @@ std::unique_ptr<Model> load_tiny(Backend& backend, MemorySource& source) {
 }
 
 TEST_F(CudaEmulated, AThousandModelsLeaveNothing) {
+  cuda_emulation::set_devices({{.major = 8}});  // one that is not checked at start
   MemorySource source = random_weights(small_config(), DType::kQ4_0, 3);
   const cuda_emulation::Counts before = cuda_emulation::live_counts();
   const auto backend = cuda_backend();
@@ -139,6 +141,55 @@ TEST_F(CudaEmulated, StepsAreRecordedOnceAndRepeated) {
   const std::vector<int32_t> nine(9, 5);
   EXPECT_EQ(launched_by(runner, {{0, 8, nine}}), 0u);
   EXPECT_EQ(launched_by(runner, {{0, 8, nine}}), 0u) << "more rows than are recorded";
+}
+
+// y = x W^T of small integers, and whether that is what the device gave.
+void expect_exact_product(Backend& backend) {
+  constexpr int64_t kRows = 40, kWidth = 96;
+  std::vector<float> x, w;
+  for (int i = 0; i < kRows * kWidth; ++i) x.push_back(static_cast<float>(i * 7 % 13 - 6));
+  for (int i = 0; i < kWidth * kWidth; ++i) w.push_back(static_cast<float>(i * 5 % 11 - 5));
+  std::vector<BFloat16> stored;
+  for (const float weight : w) stored.push_back(float_to_bfloat16(weight));
+  const TensorView view{DType::kBF16, 2, kWidth, kWidth,
+                        reinterpret_cast<const std::byte*>(stored.data())};
+  const auto matrix = backend.load_matrix({&view, 1});
+  backend.reserve(kRows, kWidth);
+  const auto input = uploaded(backend, x), y = backend.allocate(kRows * kWidth * 4);
+  backend.linear(*matrix, nullptr, input->as<float>(), kRows, y->as<float>());
+  const std::vector<float> found = downloaded(backend, *y);
+  for (int64_t i = 0; i < kRows * kWidth; ++i) {
+    float sum = 0;
+    for (int64_t j = 0; j < kWidth; ++j) {
+      sum += x[static_cast<std::size_t>(i / kWidth * kWidth + j)] *
+             w[static_cast<std::size_t>(i % kWidth * kWidth + j)];
+    }
+    ASSERT_EQ(found[static_cast<std::size_t>(i)], sum) << i;
+  }
+}
+
+TEST_F(CudaEmulated, WarpgroupsThatAreWrongAreNotUsed) {
+  const std::string refusal = "; wgmma products gave other results than mma.sync here; not used";
+  for (const DeviceSpec& wrong :
+       {DeviceSpec{.wrong_wgmma = true}, DeviceSpec{.missing_code = "WgmmaShape"}}) {
+    cuda_emulation::set_devices({wrong});
+    const auto backend = cuda_backend();
+    backend->reserve(16, 64);
+    EXPECT_FALSE(backend->description().ends_with(refusal)) << "nothing was looked at yet";
+    expect_exact_product(*backend);
+    EXPECT_TRUE(backend->description().ends_with(refusal)) << backend->description();
+    const std::size_t before = cuda_emulation::kernels_run();
+    backend->reserve(40, 96);
+    EXPECT_EQ(cuda_emulation::kernels_run(), before) << "was looked at again";
+  }
+  // Those that are right, and those that other devices never had.
+  for (const DeviceSpec& right : {DeviceSpec{}, DeviceSpec{.major = 8, .wrong_wgmma = true},
+                                  DeviceSpec{.major = 10, .missing_code = "WgmmaShape"}}) {
+    cuda_emulation::set_devices({right});
+    const auto backend = cuda_backend();
+    expect_exact_product(*backend);
+    EXPECT_TRUE(backend->description().ends_with(" GiB")) << backend->description();
+  }
 }
 
 TEST_F(CudaEmulated, AFaultStaysAndIsTold) {

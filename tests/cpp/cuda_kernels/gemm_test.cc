@@ -392,7 +392,10 @@ TEST_P(ManyRowsOf, AreWhatLinearTakesThemFor) {
           .y = y.data(),
           .y_stride = test.n,
           .accumulate = true},
-         {.compute_capability = GetParam().compute_capability, .multiprocessors = 4}, nullptr);
+         {.compute_capability = GetParam().compute_capability,
+          .multiprocessors = 4,
+          .warpgroups = by_warpgroups_},
+         nullptr);
   ASSERT_TRUE(within(y.values(), test.expected(), bound(test))) << describe(test);
 }
 

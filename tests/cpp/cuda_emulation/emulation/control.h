@@ -12,6 +12,10 @@ struct DeviceSpec {
   int multiprocessors = 4;
   int major = 9;
   int minor = 0;
+  bool wrong_wgmma =
+      false;  // takes the rows in shared memory for lying plainly one after the other
+  const char* missing_code =
+      "";  // kernels that have this in their names can't be launched; "": none
 };
 // What a block may have on that architecture.
 std::size_t shared_bytes_per_block(const DeviceSpec& device);
@@ -33,6 +37,9 @@ Counts live_counts();
 
 // What kernels did that no kernel may do, since the last call. After it the devices work again.
 std::vector<std::string> take_reports();
+
+// The one whose kernel runs.
+const DeviceSpec& running_device();
 
 // How many kernels ran and graphs were launched since the process began.
 std::size_t kernels_run();

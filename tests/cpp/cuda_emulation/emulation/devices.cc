@@ -28,6 +28,8 @@ const std::map<cudaError_t, ErrorText>& error_texts() {
        {"cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"}},
       {cudaErrorNoDevice, {"cudaErrorNoDevice", "no CUDA-capable device is detected"}},
       {cudaErrorInvalidDevice, {"cudaErrorInvalidDevice", "invalid device ordinal"}},
+      {cudaErrorNoKernelImageForDevice,
+       {"cudaErrorNoKernelImageForDevice", "no kernel image is available for execution"}},
       {cudaErrorInvalidResourceHandle,
        {"cudaErrorInvalidResourceHandle", "invalid resource handle"}},
       {cudaErrorNotReady, {"cudaErrorNotReady", "device not ready"}},

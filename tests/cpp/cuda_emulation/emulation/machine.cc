@@ -1,10 +1,12 @@
 #include "emulation/machine.h"
 
+#include <string_view>
 #include <utility>
 
 #include "emulation/block.h"
 #include "emulation/device_memory.h"
 #include "emulation/launch_queue.h"
+#include "emulation/races.h"
 #include "emulation/reports.h"
 
 namespace cuda_emulation {
@@ -12,6 +14,7 @@ namespace {
 
 constinit thread_local int this_device = 0;
 constinit thread_local cudaError_t last_error = cudaSuccess;
+constinit int running_on = 0;  // a device's index
 
 }  // namespace
 
@@ -122,8 +125,16 @@ void enqueue_kernel(const void* kernel, const dim3& grid, int threads, std::size
     return;
   }
   const int device = this_device;
+  const std::string_view missing = host().devices[static_cast<std::size_t>(device)].missing_code;
+  if (!missing.empty() &&
+      std::string(name_of_code(static_cast<const char*>(kernel) + 1)).find(missing) !=
+          std::string::npos) {
+    fail(cudaErrorNoKernelImageForDevice);
+    return;
+  }
   enqueue(stream, [=, body = std::move(body)] {
     set_kernel_device(device);
+    running_on = device;
     const std::size_t before = report_count();
     run_grid(grid, static_cast<unsigned>(threads), shared_bytes, early, body);
     ++host().kernels_run;
@@ -161,6 +172,10 @@ Counts live_counts() {
   counts.events = host().events.size();
   counts.graphs = host().graphs.size() + host().execs.size();
   return counts;
+}
+
+const DeviceSpec& running_device() {
+  return host().devices[static_cast<std::size_t>(running_on)];
 }
 
 std::size_t kernels_run() {

@@ -5,7 +5,9 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstring>
 
+#include "emulation/control.h"
 #include "emulation/matrix_words.h"
 #include "emulation/shared_arena.h"
 
@@ -33,9 +35,9 @@ inline void read_wgmma_column(uint64_t rows, int column, uint16_t (&inputs)[16])
                            static_cast<uint64_t>(column % 8) * 128;
   for (uint64_t piece = 0; piece < 2; ++piece) {
     uint64_t place = address + 16 * piece;
-    place ^= (place >> 7 & 7) << 4;
-    const auto* from = reinterpret_cast<const uint16_t*>(cuda_emulation::shared_arena() + place);
-    for (int i = 0; i < 8; ++i) inputs[8 * piece + static_cast<uint64_t>(i)] = from[i];
+    if (!cuda_emulation::running_device().wrong_wgmma) place ^= (place >> 7 & 7) << 4;
+    const uint4 read = *reinterpret_cast<const uint4*>(cuda_emulation::shared_arena() + place);
+    std::memcpy(&inputs[8 * piece], &read, sizeof(read));
   }
 }
 
