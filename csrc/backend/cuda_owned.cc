@@ -52,7 +52,10 @@ CurrentDevice::CurrentDevice(int device) : device_(device) {
 }
 
 CurrentDevice::~CurrentDevice() {
-  if (previous_ != device_) static_cast<void>(cudaSetDevice(previous_));
+  // It may be one that this process has never used and can't: no fault of the next launch.
+  if (previous_ != device_ && cudaSetDevice(previous_) != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());
+  }
 }
 
 Stream make_stream(int device) {
