@@ -275,6 +275,7 @@ void CudaBackend::run_step(const StepShape& shape, const std::function<void()>& 
                .rows = rows,
                .num_logit_rows = shape.num_logit_rows,
                .staging = staging_.device_begin(),
+               .tiles = staging_.device_tiles(),
                .table_stride = staging_.table_stride(),
                .attention = attention_.grid()},
               step, [&](const cuda::RowIdCheck& check) { check_embed(check); });

@@ -20,7 +20,8 @@ struct GraphKey {
   std::byte* const* pages;
   int64_t rows;
   int64_t num_logit_rows;
-  const std::byte* staging;  // where the index arrays are
+  const std::byte* staging;             // where the index arrays are
+  const kernels::cuda::RowTile* tiles;  // and what lies behind those of other logits' rows
   int64_t table_stride;
   kernels::cuda::AttentionGrid attention;
 

@@ -36,5 +36,24 @@ TEST_F(CudaPlacement, TheLastLayersComputeWhatTheCpuBegan) {
   }
 }
 
+// The GPU has the first layers: its steps are the same with and without logits, which the CPU
+// computes, but not where the index arrays lie.
+TEST_F(CudaPlacement, StepsWithAndWithoutLogitsAreNotTakenForEachOther) {
+  const ModelConfig config = small_config();
+  MemorySource source = random_weights(config, DType::kF32, kSeed);
+  const auto tokens = random_tokens(12, config.vocab_size, kSeed);
+  const auto expected = PlainGlm(config, source).logits(tokens);
+  std::vector<Runner::OnBackend> backends;
+  backends.push_back({cuda_backend(), 1});
+  backends.push_back({exact_backend(1), config.num_layers - 1});
+  Runner runner(config, source, DType::kF32, std::move(backends));
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const bool with_logits = i % 5 < 3;
+    const auto found = runner.run({{1, static_cast<int32_t>(i), {tokens[i]}}}, with_logits);
+    if (!with_logits) continue;
+    EXPECT_LT(worst_difference(found, {expected[i]}), 1e-4) << "row " << i;
+  }
+}
+
 }  // namespace
 }  // namespace chatglm

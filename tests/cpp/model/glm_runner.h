@@ -66,8 +66,8 @@ class Runner {
     PromptLayout layout = {};
   };
 
-  // Logits of every row of the batch. (rows, vocab)
-  std::vector<std::vector<float>> run(const std::vector<Part>& parts) {
+  // Logits of every row of the batch (rows, vocab), or of none.
+  std::vector<std::vector<float>> run(const std::vector<Part>& parts, bool with_logits = true) {
     std::vector<int32_t> tokens, positions, visible, sequence;
     std::vector<PromptLayout> layouts(kSequences);
     for (const Part& part : parts) {
@@ -79,9 +79,9 @@ class Runner {
         sequence.push_back(part.sequence);
       }
     }
-    std::vector<int32_t> logit_rows(tokens.size());
+    std::vector<int32_t> logit_rows(with_logits ? tokens.size() : 0);
     std::iota(logit_rows.begin(), logit_rows.end(), 0);
-    std::vector<float> logits(tokens.size() * static_cast<std::size_t>(config_.vocab_size));
+    std::vector<float> logits(logit_rows.size() * static_cast<std::size_t>(config_.vocab_size));
     model_->forward({.token_ids = tokens,
                      .positions = positions,
                      .slots = positions,
@@ -93,7 +93,7 @@ class Runner {
                      .logit_rows = logit_rows},
                     kv_.views(), logits.data());
     std::vector<std::vector<float>> rows;
-    for (std::size_t row = 0; row < tokens.size(); ++row) {
+    for (std::size_t row = 0; row < logit_rows.size(); ++row) {
       const auto begin = logits.begin() + static_cast<int64_t>(row) * config_.vocab_size;
       rows.emplace_back(begin, begin + config_.vocab_size);
     }
