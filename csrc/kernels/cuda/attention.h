@@ -81,7 +81,9 @@ class AttentionPlan {
   int64_t workspace_bytes_ = 0;
 };
 
-inline constexpr int64_t kMostAttentionWorkspaceBytes = int64_t{128} << 20;
+// Four million slots of 32 heads of 128: more than the caches of a large GPU hold. A few long
+// sequences must fit, because blocks that are not split are too few for the device.
+inline constexpr int64_t kMostAttentionWorkspaceBytes = int64_t{256} << 20;
 
 // grid, tiles (device), workspace (device, 16-byte aligned): of a plan for these rows and
 // attention_shape(args). early: see launch.cuh; here and below it may be true on devices of compute

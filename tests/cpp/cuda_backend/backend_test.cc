@@ -1,6 +1,7 @@
 // The device as a Backend: its name, its memory, what it refuses.
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 #include "backend/registry.h"
 #include "cuda_backend/test_support.h"

@@ -102,11 +102,13 @@ TEST(AttentionPlan, PartialsOfSplitTilesLieSideBySide) {
 }
 
 TEST(AttentionPlan, WhatDoesNotFitIsNotSplit) {
-  const std::vector<int32_t> rows(20, 1), visible(20, 131072);
+  const std::vector<int32_t> rows(40, 1), visible(40, 131072);
   const AttentionPlan plan = plan_of(kShape, rows, visible);
-  EXPECT_EQ(plan.grid().narrow, (TileGrid{.tiles = 20, .splits = 1, .partitions_per_split = 512}));
+  EXPECT_EQ(plan.grid().narrow, (TileGrid{.tiles = 40, .splits = 1, .partitions_per_split = 512}));
   EXPECT_EQ(plan.workspace_bytes(), 0);
   EXPECT_GT(plan_of(kShape, {1}, {131072}).grid().narrow.splits, 1);
+  const std::vector<int32_t> fewer(20, 1), as_long(20, 131072);
+  EXPECT_GT(plan_of(kShape, fewer, as_long).grid().narrow.splits, 1);
 }
 
 TEST(AttentionPlan, NoRows) {

@@ -2,6 +2,7 @@
 // everything but the ratios of its weights.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
