@@ -89,7 +89,7 @@ build="$(cd "$build" && pwd)"
 if [[ -n "$googletest" ]]; then googletest="$(cd "$googletest" && pwd)"; fi
 cd "$(dirname "$0")/.."
 readonly log="$results/log.txt"
-readonly deadline=$((60 * minutes - 10))  # the table takes a moment
+readonly deadline=$((60 * minutes - 20))  # the table takes a moment
 export CUDA_DEVICE_ORDER=PCI_BUS_ID       # as nvidia-smi counts
 export CUDA_VISIBLE_DEVICES="$device"     # from here on it is cuda:0
 : >"$log"
