@@ -218,6 +218,15 @@ class Backend {
     rope(args.keys);
     kv_store(args.store);
   }
+  // linear() of queries, keys and values, then rotate_and_store(). y (rows, weight.rows) = queries
+  // | keys | values, and `heads` names them there. What the rows of keys and values hold afterwards
+  // is not defined.
+  virtual void linear_rotate_store(const Weight& weight, const float* bias,
+                                   const LinearInput& input, int64_t rows, float* y,
+                                   const RotateAndStore& heads) {
+    linear(weight, bias, input, rows, y);
+    rotate_and_store(heads);
+  }
   virtual void paged_attention(const kernels::PagedAttentionArgs& args) = 0;
   virtual void silu_mul(const kernels::SiluMulArgs& args) = 0;
   virtual void gelu(const kernels::GeluArgs& args) = 0;

@@ -116,6 +116,8 @@ class CudaBackend final : public Backend {
   void rope(const kernels::RopeArgs& args) override;
   void kv_store(const kernels::KvStoreArgs& args) override;
   void rotate_and_store(const RotateAndStore& args) override;
+  void linear_rotate_store(const Weight& weight, const float* bias, const LinearInput& input,
+                           int64_t rows, float* y, const RotateAndStore& heads) override;
   void paged_attention(const kernels::PagedAttentionArgs& args) override;
   void silu_mul(const kernels::SiluMulArgs& args) override;
   void gelu(const kernels::GeluArgs& args) override;
@@ -136,6 +138,11 @@ class CudaBackend final : public Backend {
   void check_embed(const cuda::RowIdCheck& check);
   void plan_attention(const kernels::cuda::AttentionShape& shape);
   void check_warpgroups();
+  // What the kernels are told, where the operation is possible.
+  kernels::cuda::LinearCall checked_call(const Weight& weight, const float* bias,
+                                         const LinearInput& input, int64_t rows, float* y,
+                                         bool accumulate, int64_t y_stride) const;
+  kernels::cuda::RotateAndStoreArgs checked_heads(const RotateAndStore& args) const;
   // Kernels may start while the ones before them end (launch.cuh).
   bool starts_early() const { return device_.compute_capability >= 90; }
 
@@ -314,8 +321,10 @@ void CudaBackend::layer_norm(const kernels::LayerNormArgs& args) {
   enqueue("layer_norm", [&](cudaStream_t stream) { kernels::cuda::layer_norm(args, stream); });
 }
 
-void CudaBackend::linear(const Weight& weight, const float* bias, const LinearInput& input,
-                         int64_t rows, float* y, bool accumulate, int64_t y_stride) {
+kernels::cuda::LinearCall CudaBackend::checked_call(const Weight& weight, const float* bias,
+                                                    const LinearInput& input, int64_t rows,
+                                                    float* y, bool accumulate,
+                                                    int64_t y_stride) const {
   const auto* matrix = dynamic_cast<const CudaWeight*>(&weight);
   if (matrix == nullptr || !matrix->is(CudaWeight::Use::kMatrix, *this)) {
     fail_operation("linear", "the weight was not made by load_matrix of this CUDA backend");
@@ -324,22 +333,25 @@ void CudaBackend::linear(const Weight& weight, const float* bias, const LinearIn
   if (kernels::cuda::prepared_bytes(rows, weight.cols()) > prepared_inputs_.size_bytes()) {
     fail_unreserved(rows, weight.cols());
   }
-  enqueue("linear", [&](cudaStream_t stream) {
-    kernels::cuda::linear({.weight = matrix->view(),
-                           .input = {.x = input.x,
-                                     .norm_weight = input.norm_weight,
-                                     .norm_epsilon = input.norm_epsilon,
-                                     .gated = input.gated,
-                                     .prepared = prepared_inputs_.data(),
-                                     .m = rows,
-                                     .k = weight.cols()},
-                           .bias = bias,
-                           .y = y,
-                           .y_stride = stride,
-                           .accumulate = accumulate,
-                           .gemm_scratch = gemm_scratch_.data()},
-                          traits_, stream);
-  });
+  return {.weight = matrix->view(),
+          .input = {.x = input.x,
+                    .norm_weight = input.norm_weight,
+                    .norm_epsilon = input.norm_epsilon,
+                    .gated = input.gated,
+                    .prepared = prepared_inputs_.data(),
+                    .m = rows,
+                    .k = weight.cols()},
+          .bias = bias,
+          .y = y,
+          .y_stride = stride,
+          .accumulate = accumulate,
+          .gemm_scratch = gemm_scratch_.data()};
+}
+
+void CudaBackend::linear(const Weight& weight, const float* bias, const LinearInput& input,
+                         int64_t rows, float* y, bool accumulate, int64_t y_stride) {
+  const auto call = checked_call(weight, bias, input, rows, y, accumulate, y_stride);
+  enqueue("linear", [&](cudaStream_t stream) { kernels::cuda::linear(call, traits_, stream); });
 }
 
 void CudaBackend::rope_table(const kernels::RopeTableArgs& args) {
@@ -357,12 +369,27 @@ void CudaBackend::kv_store(const kernels::KvStoreArgs& args) {
   enqueue("kv_store", [&](cudaStream_t stream) { kernels::cuda::kv_store(args, stream); });
 }
 
-void CudaBackend::rotate_and_store(const RotateAndStore& args) {
+kernels::cuda::RotateAndStoreArgs CudaBackend::checked_heads(const RotateAndStore& args) const {
   check_rope(args.queries);
   check_rope(args.keys);
   check_kv(args.store.kv, args.store.layer, "kv_store");
+  return {args.queries, args.keys, args.store};
+}
+
+void CudaBackend::rotate_and_store(const RotateAndStore& args) {
+  const auto heads = checked_heads(args);
   enqueue("rotate_and_store", [&](cudaStream_t stream) {
-    kernels::cuda::rotate_and_store({args.queries, args.keys, args.store}, stream, starts_early());
+    kernels::cuda::rotate_and_store(heads, stream, starts_early());
+  });
+}
+
+void CudaBackend::linear_rotate_store(const Weight& weight, const float* bias,
+                                      const LinearInput& input, int64_t rows, float* y,
+                                      const RotateAndStore& heads) {
+  const auto call = checked_call(weight, bias, input, rows, y, /*accumulate=*/false, 0);
+  const auto checked = checked_heads(heads);
+  enqueue("linear_rotate_store", [&](cudaStream_t stream) {
+    kernels::cuda::linear_rotate_store(call, checked, traits_, stream);
   });
 }
 

@@ -64,6 +64,10 @@ class ForwardingBackend : public Backend {
   void rope(const kernels::RopeArgs& args) override { inner_->rope(args); }
   void kv_store(const kernels::KvStoreArgs& args) override { inner_->kv_store(args); }
   void rotate_and_store(const RotateAndStore& args) override { inner_->rotate_and_store(args); }
+  void linear_rotate_store(const Weight& weight, const float* bias, const LinearInput& input,
+                           int64_t rows, float* y, const RotateAndStore& heads) override {
+    inner_->linear_rotate_store(weight, bias, input, rows, y, heads);
+  }
   void paged_attention(const kernels::PagedAttentionArgs& args) override {
     inner_->paged_attention(args);
   }

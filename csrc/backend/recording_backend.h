@@ -34,6 +34,10 @@ class RecordingBackend final : public ForwardingBackend {
   }
   void linear(const Weight& weight, const float* bias, const LinearInput& input, int64_t rows,
               float* y, bool accumulate, int64_t y_stride) override;
+  void linear_rotate_store(const Weight& weight, const float* bias, const LinearInput& input,
+                           int64_t rows, float* y, const RotateAndStore& heads) override {
+    Backend::linear_rotate_store(weight, bias, input, rows, y, heads);  // by linear() above
+  }
 
  private:
   class RecordedWeight;

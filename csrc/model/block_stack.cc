@@ -82,17 +82,24 @@ void BlockStack::embed(const StagedBatch& staged) {
                             config_.hidden_size);
 }
 
-void BlockStack::attend(int64_t index, const kernels::RopeArgs& queries,
-                        const kernels::RopeArgs& keys, const kernels::RaggedRows& rows,
-                        const kernels::PagedKvView& kv) {
-  backend_.rotate_and_store({.queries = queries,
+void BlockStack::attend(int64_t index, const Projection& qkv, const LinearInput& input,
+                        const kernels::RopeArgs& queries, const kernels::RopeArgs& keys,
+                        const kernels::RaggedRows& rows, const kernels::PagedKvView& kv) {
+  const RotateAndStore heads{.queries = queries,
                              .keys = keys,
                              .store = {.keys = keys.x,
                                        .values = keys.x + config_.num_kv_heads * config_.head_dim,
                                        .row_stride = config_.qkv_size(),
                                        .layer = index,
                                        .kv = kv,
-                                       .rows = rows}});
+                                       .rows = rows}};
+  if (adapters_.row_runs().empty()) {
+    qkv.apply_and_store(backend_, input, rows.rows, qkv_->as<float>(), heads);
+  } else {  // whose updates are rotated, too
+    adapters_.project(qkv, input, rows.rows, qkv_->as<float>(), /*accumulate=*/false,
+                      normed_.get());
+    backend_.rotate_and_store(heads);
+  }
   backend_.paged_attention(
       {.query = queries.x,
        .query_stride = config_.qkv_size(),

@@ -55,9 +55,11 @@ class BlockStack : public ModelPart {
 
   std::unique_ptr<Buffer> floats(int64_t count) const;
   std::unique_ptr<Buffer> uploaded(const std::vector<float>& values) const;
-  // attention_ (rows, heads * head_dim) of qkv_, whose queries and keys are rotated on the way.
-  // Stores the keys and values.
-  void attend(int64_t index, const kernels::RopeArgs& queries, const kernels::RopeArgs& keys,
+  // attention_ (rows, heads * head_dim) of the queries, keys and values that `qkv` makes of an
+  // input in qkv_, where `queries` and `keys` rotate them. Stores the keys and values. normed_ may
+  // be written to.
+  void attend(int64_t index, const Projection& qkv, const LinearInput& input,
+              const kernels::RopeArgs& queries, const kernels::RopeArgs& keys,
               const kernels::RaggedRows& rows, const kernels::PagedKvView& kv);
 
   const ModelConfig config_;  // of the whole model

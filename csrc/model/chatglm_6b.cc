@@ -213,8 +213,8 @@ class ChatGlm6b final : public BlockStack {
     float* const key = query + config_.hidden_size;
 
     apply_norm(layer.attention_norm, hidden, rows.rows, hidden);
-    adapters_.project(layer.qkv, normed_->as<float>(), rows.rows, query);
-    attend(index, rotation(query, rows.rows), rotation(key, rows.rows), rows, kv);
+    attend(index, layer.qkv, normed_->as<float>(), rotation(query, rows.rows),
+           rotation(key, rows.rows), rows, kv);
     adapters_.project(layer.output, attention_->as<float>(), rows.rows, hidden,
                       /*accumulate=*/true);
   }

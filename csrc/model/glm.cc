@@ -197,13 +197,10 @@ class Glm final : public BlockStack {
 
   void attention(const Layer& layer, int64_t index, const kernels::RaggedRows& rows,
                  const kernels::PagedKvView& kv) {
-    float* const hidden = hidden_->as<float>();
     float* const query = qkv_->as<float>();  // (rows, heads | kv_heads | kv_heads, head_dim)
     float* const key = query + config_.num_heads * config_.head_dim;
 
-    adapters_.project(layer.qkv, normed(hidden, *layer.attention_norm), rows.rows, query,
-                      /*accumulate=*/false, normed_.get());
-    attend(index,
+    attend(index, layer.qkv, normed(hidden_->as<float>(), *layer.attention_norm),
            rotation(query, config_.num_heads, rows.rows,
                     config_.logn_attention ? query_scale_->as<float>() : nullptr),
            rotation(key, config_.num_kv_heads, rows.rows, nullptr), rows, kv);

@@ -17,12 +17,21 @@ int64_t Projection::size_bytes() const {
 void Projection::apply(Backend& backend, const LinearInput& input, int64_t rows, float* y,
                        bool accumulate) const {
   const int64_t stride = outputs();
-  const float* bias = bias_ == nullptr ? nullptr : bias_->as<float>();
+  const float* part_bias = bias();
   for (const auto& weight : weights_) {
-    backend.linear(*weight, bias, input, rows, y, accumulate, stride);
+    backend.linear(*weight, part_bias, input, rows, y, accumulate, stride);
     y += weight->rows();
-    if (bias != nullptr) bias += weight->rows();
+    if (part_bias != nullptr) part_bias += weight->rows();
   }
+}
+
+void Projection::apply_and_store(Backend& backend, const LinearInput& input, int64_t rows, float* y,
+                                 const RotateAndStore& heads) const {
+  if (weights_.size() == 1) {
+    return backend.linear_rotate_store(*weights_.front(), bias(), input, rows, y, heads);
+  }
+  apply(backend, input, rows, y);
+  backend.rotate_and_store(heads);
 }
 
 }  // namespace chatglm

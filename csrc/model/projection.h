@@ -18,9 +18,14 @@ class Projection {
   // y (rows, outputs) = input (rows, inputs) W^T + b, or added to y where accumulate.
   void apply(Backend& backend, const LinearInput& input, int64_t rows, float* y,
              bool accumulate = false) const;
+  // The same of queries, keys and values, which `heads` names in y, and rotates and stores them.
+  void apply_and_store(Backend& backend, const LinearInput& input, int64_t rows, float* y,
+                       const RotateAndStore& heads) const;
 
  private:
   friend class WeightBinder;  // fills it
+  const float* bias() const { return bias_ == nullptr ? nullptr : bias_->as<float>(); }
+
   std::vector<std::unique_ptr<Weight>>
       weights_;                   // one below the other: columns of y, left to right
   std::unique_ptr<Buffer> bias_;  // (outputs) or nullptr

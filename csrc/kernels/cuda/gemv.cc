@@ -3,10 +3,10 @@
 
 namespace chatglm::kernels::cuda {
 
-void gemv(const ProductArgs& args, Stream stream, bool early) {
-  if (!args.weight.form.is_quantized()) return gemv_plain(args, stream, early);
-  if (args.m <= kRowwiseInputs) return gemv_rowwise(args, stream, early);
-  gemv_grouped(args, stream, early);
+void gemv(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
+  if (!args.weight.form.is_quantized()) return gemv_plain(args, heads, stream, early);
+  if (args.m <= kRowwiseInputs) return gemv_rowwise(args, heads, stream, early);
+  gemv_grouped(args, heads, stream, early);
 }
 
 }  // namespace chatglm::kernels::cuda

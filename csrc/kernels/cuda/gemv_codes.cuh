@@ -13,7 +13,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/int8_input.cuh"
-#include "kernels/cuda/product.h"
+#include "kernels/cuda/weight_layout.h"
 
 namespace chatglm::kernels::cuda {
 
@@ -77,14 +77,5 @@ struct BlockScales {
     return strand;
   }
 };
-
-// Writes one output.
-__device__ __forceinline__ void finish_output(const ProductArgs& args, int64_t row, int64_t output,
-                                              float sum) {
-  float* const y = args.y + row * args.y_stride + output;
-  if (args.bias != nullptr) sum += args.bias[output];
-  if (args.accumulate) sum += *y;
-  *y = sum;
-}
 
 }  // namespace chatglm::kernels::cuda

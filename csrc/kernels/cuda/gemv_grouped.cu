@@ -7,6 +7,7 @@
 #include "kernels/cuda/block_sum.cuh"
 #include "kernels/cuda/gemv_codes.cuh"
 #include "kernels/cuda/gemv_kernels.h"
+#include "kernels/cuda/gemv_outputs.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/shared.cuh"
@@ -66,6 +67,7 @@ struct Shared {
     Stage<Form> ring[kWarps][kStages];
     float sums[kWarps][kGroups * kGroupInputs][kSumRows];  // when the ring is done
   };
+  std::byte* cached[kGroups * kGroupInputs];  // see gemv_outputs.cuh
 };
 
 template <int kBytes>
@@ -210,7 +212,7 @@ __device__ __forceinline__ void add_block(const uint32_t (&a)[4], const uint2& x
 // Grid: (groups of kOutputs outputs). kGroups: of 8 rows of x.
 template <typename Form, int kGroups>
 __global__ void __launch_bounds__(kThreads, Shared<Form, kGroups>::kBlocks)
-    multiply_grouped(ProductArgs args) {
+    multiply_grouped(ProductArgs args, HeadOutputs heads) {
   using Memory = Shared<Form, kGroups>;
   Memory& shared = shared_memory<Memory>();
   const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
@@ -226,6 +228,9 @@ __global__ void __launch_bounds__(kThreads, Shared<Form, kGroups>::kBlocks)
   grid_dependency_trigger();
 #pragma unroll
   for (int i = 0; i < Memory::kStages - 1; ++i) feed.start(ring[i]);
+  if (are_heads(heads) && threadIdx.x < static_cast<unsigned>(args.m)) {
+    shared.cached[threadIdx.x] = stored_row(heads.cache, threadIdx.x);
+  }
   grid_dependency_wait();  // weights are nobody's output
 
   Inputs<kGroups> inputs;  // of the block that comes next
@@ -288,25 +293,25 @@ __global__ void __launch_bounds__(kThreads, Shared<Form, kGroups>::kBlocks)
     for (int w = 0; w < kWarps; ++w) sums[w] = shared.sums[w][column][lane];
     const float sum =
         ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-    if (column < args.m && first_output + lane < weight.n) {
-      finish_output(args, column, first_output + lane, sum);
-    }
+    if (column >= args.m) break;
+    finish_output<1>(args, heads, column, first_output + lane, sum, first_output + lane < weight.n,
+                     shared.cached[column]);
   }
 }
 
 template <typename Form, int kGroups>
-void run(const ProductArgs& args, Stream stream, bool early) {
+void run(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
   const auto blocks = static_cast<unsigned>((args.weight.n + kOutputs - 1) / kOutputs);
   launch_early(early, multiply_grouped<Form, kGroups>, dim3(blocks), kThreads,
-               sizeof(Shared<Form, kGroups>), stream, args);
+               sizeof(Shared<Form, kGroups>), stream, args, heads);
 }
 
 }  // namespace
 
-void gemv_grouped(const ProductArgs& args, Stream stream, bool early) {
+void gemv_grouped(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
   QuantizedForms::call(args.weight.form, [&]<typename Form>() {
-    if (args.m <= kGroupInputs) return run<Form, 1>(args, stream, early);
-    run<Form, 2>(args, stream, early);
+    if (args.m <= kGroupInputs) return run<Form, 1>(args, heads, stream, early);
+    run<Form, 2>(args, heads, stream, early);
   });
 }
 

@@ -5,10 +5,11 @@
 
 namespace chatglm::kernels::cuda {
 
-void gemv_rowwise(const ProductArgs& args, Stream stream,
-                  bool early);  // quantized weights, one or two rows
-void gemv_grouped(const ProductArgs& args, Stream stream,
-                  bool early);  // quantized weights, 3 to 16 rows
-void gemv_plain(const ProductArgs& args, Stream stream, bool early);  // f32, f16 and bf16 weights
+// Quantized weights, one or two rows.
+void gemv_rowwise(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early);
+// Quantized weights, 3 to 16 rows.
+void gemv_grouped(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early);
+// f32, f16 and bf16 weights.
+void gemv_plain(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early);
 
 }  // namespace chatglm::kernels::cuda

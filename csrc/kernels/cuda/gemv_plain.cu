@@ -9,8 +9,8 @@
 #include <algorithm>
 
 #include "kernels/cuda/block_sum.cuh"
-#include "kernels/cuda/gemv_codes.cuh"
 #include "kernels/cuda/gemv_kernels.h"
+#include "kernels/cuda/gemv_outputs.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/prepare_input.h"
 #include "kernels/cuda/ptx.cuh"
@@ -68,21 +68,24 @@ constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarpLanes;
 constexpr int kStages = 4;
 
-template <int kOutputs>
+template <int kInputs, int kOutputs>
 struct Shared {
   uint4 ring[kStages][kOutputs][kThreads];
+  std::byte* cached[kWarps][kInputs];  // see gemv_outputs.cuh
 };
 
 // Grid: (groups of kInputs rows, groups of outputs). x_cols: from one row of x to the next.
 template <Codes kCodes, int kInputs, int kOutputs>
-__global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int64_t x_cols) {
+__global__ void __launch_bounds__(kThreads)
+    multiply_plain(ProductArgs args, HeadOutputs heads, int64_t x_cols) {
   constexpr int kWeights = Chunk<kCodes>::kWeights;
-  Shared<kOutputs>& shared = shared_memory<Shared<kOutputs>>();
+  using Memory = Shared<kInputs, kOutputs>;
+  Memory& shared = shared_memory<Memory>();
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kWarpLanes;
+  const int warp = thread / kWarpLanes;
   const DeviceWeight& weight = args.weight;
-  const int64_t first_output =
-      (static_cast<int64_t>(blockIdx.y) * kWarps + thread / kWarpLanes) * kOutputs;
+  const int64_t first_output = (static_cast<int64_t>(blockIdx.y) * kWarps + warp) * kOutputs;
   const int64_t first_input = static_cast<int64_t>(blockIdx.x) * kInputs;
   if (first_output >= weight.n) return;  // no barrier is for the whole block
   grid_dependency_trigger();
@@ -106,6 +109,10 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
   };
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) copy(i);
+  const int block_row = static_cast<int>(blockIdx.x) * kInputs;
+  if (are_heads(heads) && lane < kInputs && lane < static_cast<int>(args.m) - block_row) {
+    shared.cached[warp][lane] = stored_row(heads.cache, block_row + lane);
+  }
   grid_dependency_wait();  // weights are nobody's output
 
   const float4* x[kInputs];
@@ -159,34 +166,37 @@ __global__ void __launch_bounds__(kThreads) multiply_plain(ProductArgs args, int
     }
   }
   const int64_t row = first_input + lane % kInputs;
-  if (lane < outputs * kInputs && row < args.m) {
-    finish_output(args, row, first_output + lane / kInputs, own);
-  }
+  finish_output<kInputs>(args, heads, row, first_output + lane / kInputs, own,
+                         lane < outputs * kInputs && row < args.m,
+                         shared.cached[warp][lane % kInputs]);
 }
 
 template <Codes kCodes, int kInputs, int kOutputs>
-void run(const ProductArgs& args, Stream stream, bool early) {
+void run(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
   constexpr int64_t kBlockOutputs = kWarps * kOutputs;
   const dim3 grid(static_cast<unsigned>((args.m + kInputs - 1) / kInputs),
                   static_cast<unsigned>((args.weight.n + kBlockOutputs - 1) / kBlockOutputs));
   launch_early(early, multiply_plain<kCodes, kInputs, kOutputs>, grid, kThreads,
-               sizeof(Shared<kOutputs>), stream, args, input_cols(InputForm::kF32, args.weight.k));
+               sizeof(Shared<kInputs, kOutputs>), stream, args, heads,
+               input_cols(InputForm::kF32, args.weight.k));
 }
 
 template <Codes kCodes>
-void run_codes(const ProductArgs& args, Stream stream, bool early) {
-  if (args.m == 1) return run<kCodes, 1, 2>(args, stream, early);
-  if (args.m == 2) return run<kCodes, 2, 2>(args, stream, early);
-  if (args.m <= 4) return run<kCodes, 4, 2>(args, stream, early);
-  run<kCodes, 8, 4>(args, stream, early);
+void run_codes(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
+  if (args.m == 1) return run<kCodes, 1, 2>(args, heads, stream, early);
+  if (args.m == 2) return run<kCodes, 2, 2>(args, heads, stream, early);
+  if (args.m <= 4) return run<kCodes, 4, 2>(args, heads, stream, early);
+  run<kCodes, 8, 4>(args, heads, stream, early);
 }
 
 }  // namespace
 
-void gemv_plain(const ProductArgs& args, Stream stream, bool early) {
-  if (args.weight.form.codes == Codes::kF32) return run_codes<Codes::kF32>(args, stream, early);
-  if (args.weight.form.codes == Codes::kF16) return run_codes<Codes::kF16>(args, stream, early);
-  run_codes<Codes::kBF16>(args, stream, early);
+void gemv_plain(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
+  if (args.weight.form.codes == Codes::kF32)
+    return run_codes<Codes::kF32>(args, heads, stream, early);
+  if (args.weight.form.codes == Codes::kF16)
+    return run_codes<Codes::kF16>(args, heads, stream, early);
+  run_codes<Codes::kBF16>(args, heads, stream, early);
 }
 
 }  // namespace chatglm::kernels::cuda

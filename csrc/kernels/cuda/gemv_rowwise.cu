@@ -7,6 +7,7 @@
 #include "kernels/cuda/block_sum.cuh"
 #include "kernels/cuda/gemv_codes.cuh"
 #include "kernels/cuda/gemv_kernels.h"
+#include "kernels/cuda/gemv_outputs.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/shared.cuh"
@@ -141,12 +142,13 @@ template <typename Form, int kOutputs>
 struct Shared {
   static constexpr int kStages = Form::kForm.codes == Codes::kNibbles ? 4 : 3;
   Stage<Form, kOutputs> ring[kWarps][kStages];
+  std::byte* cached[kWarps][kRowwiseInputs];  // see gemv_outputs.cuh
 };
 
 // Grid: (groups of kWarps * kOutputs outputs). kInputs: rows of x, as many as args.m.
 template <typename Form, int kInputs, int kOutputs>
 __global__ void __launch_bounds__(kThreads, kOutputs == 2 ? 7 : 6)
-    multiply_rowwise(ProductArgs args) {
+    multiply_rowwise(ProductArgs args, HeadOutputs heads) {
   using Memory = Shared<Form, kOutputs>;
   Memory& shared = shared_memory<Memory>();
   const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
@@ -160,6 +162,10 @@ __global__ void __launch_bounds__(kThreads, kOutputs == 2 ? 7 : 6)
   auto& ring = shared.ring[warp];
 #pragma unroll
   for (int i = 0; i < Memory::kStages - 1; ++i) feed.start(ring[i]);
+  // Barriers of the loop stand between this and its use.
+  if (are_heads(heads) && lane < kInputs) {
+    shared.cached[warp][lane] = stored_row(heads.cache, lane);
+  }
   grid_dependency_wait();  // weights are nobody's output
 
   const int blocks = static_cast<int>(weight.k / kInputBlock);
@@ -211,17 +217,17 @@ __global__ void __launch_bounds__(kThreads, kOutputs == 2 ? 7 : 6)
       if (lane == o * kInputs + i) own = sum;
     }
   }
-  if (lane < feed.outputs * kInputs) {
-    finish_output(args, lane % kInputs, first_output + lane / kInputs, own);
-  }
+  const int row = lane % kInputs;
+  finish_output<kInputs>(args, heads, row, first_output + lane / kInputs, own,
+                         lane < feed.outputs * kInputs, shared.cached[warp][row]);
 }
 
 template <typename Form, int kInputs, int kOutputs>
-void run(const ProductArgs& args, Stream stream, bool early) {
+void run(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
   constexpr int64_t kBlockOutputs = kWarps * kOutputs;
   const auto blocks = static_cast<unsigned>((args.weight.n + kBlockOutputs - 1) / kBlockOutputs);
   launch_early(early, multiply_rowwise<Form, kInputs, kOutputs>, dim3(blocks), kThreads,
-               sizeof(Shared<Form, kOutputs>), stream, args);
+               sizeof(Shared<Form, kOutputs>), stream, args, heads);
 }
 
 // Nibbles take more instructions a byte, fewer where a warp has more rows; if that leaves warps
@@ -229,20 +235,20 @@ void run(const ProductArgs& args, Stream stream, bool early) {
 constexpr int64_t kManyOutputs = 12288;
 
 template <typename Form, int kInputs>
-void run_inputs(const ProductArgs& args, Stream stream, bool early) {
+void run_inputs(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
   if constexpr (Form::kForm.codes == Codes::kNibbles) {
-    if (args.weight.n >= kManyOutputs) return run<Form, kInputs, 4>(args, stream, early);
+    if (args.weight.n >= kManyOutputs) return run<Form, kInputs, 4>(args, heads, stream, early);
   }
-  run<Form, kInputs, 2>(args, stream, early);
+  run<Form, kInputs, 2>(args, heads, stream, early);
 }
 
 }  // namespace
 
-void gemv_rowwise(const ProductArgs& args, Stream stream, bool early) {
+void gemv_rowwise(const ProductArgs& args, const HeadOutputs& heads, Stream stream, bool early) {
   static_assert(kRowwiseInputs == 2);
   QuantizedForms::call(args.weight.form, [&]<typename Form>() {
-    if (args.m == 1) return run_inputs<Form, 1>(args, stream, early);
-    run_inputs<Form, 2>(args, stream, early);
+    if (args.m == 1) return run_inputs<Form, 1>(args, heads, stream, early);
+    run_inputs<Form, 2>(args, heads, stream, early);
   });
 }
 

@@ -34,12 +34,14 @@ InputForm gemm_input_form(const WeightForm& form) {
   }
 }
 
-}  // namespace
+// The next product's weights are on their way while this one's last blocks still multiply.
+bool starts_early(const DeviceTraits& device) {
+  return device.compute_capability >= 90;
+}
 
-void linear(const LinearCall& call, const DeviceTraits& device, Stream stream) {
-  if (call.input.m == 0) return;
-  // The next product's weights are on their way while this one's last blocks still multiply.
-  const bool early = device.compute_capability >= 90;
+void enqueue(const LinearCall& call, const HeadOutputs& heads, const DeviceTraits& device,
+             Stream stream) {
+  const bool early = starts_early(device);
   const bool few = call.input.m <= kGemvRows;
   const WeightForm& form = call.weight.form;
   const ProductArgs product{
@@ -52,10 +54,55 @@ void linear(const LinearCall& call, const DeviceTraits& device, Stream stream) {
       .y_stride = call.y_stride,
       .accumulate = call.accumulate};
   if (few) {
-    gemv(product, stream, early);
+    gemv(product, heads, stream, early);
   } else {
     gemm(product, device.warpgroups, call.gemm_scratch, stream);
   }
+}
+
+bool are_in_y(const LinearCall& call, const RotateAndStoreArgs& heads) {
+  const KvStoreArgs& store = heads.store;
+  const int64_t queries = heads.queries.heads * heads.queries.head_dim;
+  const int64_t keys = store.kv.kv_heads * store.kv.head_dim;
+  return heads.queries.x == call.y && store.keys == call.y + queries &&
+         store.values == store.keys + keys && heads.keys.x == store.keys &&
+         call.weight.n == queries + 2 * keys && store.rows.rows == call.input.m &&
+         store.row_stride == call.y_stride && heads.queries.row_stride == call.y_stride &&
+         heads.queries.head_dim == store.kv.head_dim && heads.keys.heads == store.kv.kv_heads;
+}
+
+// By warps that have some outputs each, whose pairs they have whole but not blocks of a q8_0 cache.
+bool can_store_outputs(const LinearCall& call, const RotateAndStoreArgs& heads) {
+  const RopeArgs &queries = heads.queries, &keys = heads.keys;
+  const PagedKvView& kv = heads.store.kv;
+  return call.input.m <= kGemvRows && !call.accumulate && are_in_y(call, heads) &&
+         (kv.dtype == DType::kF32 || kv.dtype == DType::kF16) && kv.head_dim % 2 == 0 &&
+         queries.pair_span == 2 && keys.pair_span == 2 && keys.cos_sin == queries.cos_sin &&
+         keys.rotary_dim == queries.rotary_dim && keys.row_scale == nullptr;
+}
+
+}  // namespace
+
+void linear(const LinearCall& call, const DeviceTraits& device, Stream stream) {
+  if (call.input.m == 0) return;
+  enqueue(call, {}, device, stream);
+}
+
+void linear_rotate_store(const LinearCall& call, const RotateAndStoreArgs& heads,
+                         const DeviceTraits& device, Stream stream) {
+  if (call.input.m == 0) return;
+  if (can_store_outputs(call, heads)) {
+    enqueue(call,
+            {.cache = kv_place(heads.store),
+             .query_heads = static_cast<int32_t>(heads.queries.heads),
+             .rotary_dim = static_cast<int32_t>(heads.queries.rotary_dim),
+             .cos_sin = heads.queries.cos_sin,
+             .query_scale = heads.queries.row_scale},
+            device, stream);
+    return;
+  }
+  linear(call, device, stream);
+  rotate_and_store(heads, stream, starts_early(device));
 }
 
 }  // namespace chatglm::kernels::cuda

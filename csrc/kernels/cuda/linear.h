@@ -1,10 +1,12 @@
-// A product with a weight matrix, from plain inputs to outputs: the one interface for products that
-// a CUDA backend calls. Includes no CUDA header.
+// A product with a weight matrix, from plain inputs to outputs, and what follows one that makes
+// queries, keys and values: the one interface for products that a CUDA backend calls. Includes no
+// CUDA header.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/args.h"
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/prepare_input.h"
 #include "kernels/cuda/stream.h"
@@ -37,5 +39,11 @@ struct LinearCall {
 
 // Enqueues the preparation of the inputs and the product.
 void linear(const LinearCall& call, const DeviceTraits& device, Stream stream);
+
+// linear() of queries, keys and values, then rotate_and_store(): in the kernel of the product where
+// rows are few, pairs adjacent and the cache of f32 or f16. heads: of call.y, whose rows are
+// queries | keys | values; what those of keys and values hold afterwards is not defined.
+void linear_rotate_store(const LinearCall& call, const RotateAndStoreArgs& heads,
+                         const DeviceTraits& device, Stream stream);
 
 }  // namespace chatglm::kernels::cuda

@@ -1,4 +1,4 @@
-// Rotation of one head's pairs, see RopeArgs.
+// Rotation of pairs, see RopeArgs.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,6 +8,14 @@
 #include "kernels/args.h"
 
 namespace chatglm::kernels::cuda {
+
+// What becomes of the elements a and b of a pair.
+__device__ __forceinline__ float rotated_first(float a, float b, float cosine, float sine) {
+  return __fmaf_rn(a, cosine, -(b * sine));
+}
+__device__ __forceinline__ float rotated_second(float a, float b, float cosine, float sine) {
+  return __fmaf_rn(b, cosine, a * sine);
+}
 
 // Pairs lane, lane + 32, ... and what follows them, of a head: from x to y, which may be x.
 __device__ __forceinline__ void rotate_head(const RopeArgs& args, int64_t row, const float* x,
@@ -20,8 +28,8 @@ __device__ __forceinline__ void rotate_head(const RopeArgs& args, int64_t row, c
     const int i = pair / half * 2 * half + pair % half;
     const float cosine = cos_sin[2 * pair], sine = cos_sin[2 * pair + 1];
     const float a = x[i], b = x[i + half];
-    y[i] = __fmaf_rn(a, cosine, -(b * sine)) * scale;
-    y[i + half] = __fmaf_rn(b, cosine, a * sine) * scale;
+    y[i] = rotated_first(a, b, cosine, sine) * scale;
+    y[i + half] = rotated_second(a, b, cosine, sine) * scale;
   }
   for (int i = rotary_dim + lane; i < static_cast<int>(args.head_dim); i += 32) y[i] = x[i] * scale;
 }

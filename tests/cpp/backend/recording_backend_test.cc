@@ -63,6 +63,49 @@ TEST_F(RecordingBackendTest, APartOfAMatrixSeesWhatTheMatrixSees) {
   EXPECT_EQ(recorded[0].sum_squares, (std::vector<double>{4, 1}));
 }
 
+TEST_F(RecordingBackendTest, QueriesKeysAndValuesAreRecorded) {
+  const std::vector<float> values = {1, 0, 0, 1, 2, 0, 0, 2, 3, 0, 0, 3};  // (6, 2)
+  const auto weight = backend_.load_matrix(matrix(values, 6, 2), nullptr, nullptr);
+  backend_.reserve(1, 2);
+  const std::vector<float> x = {4, -5}, cos_sin = {0, 1};
+  std::vector<float> y(6), page(4);
+  auto* const page_start = reinterpret_cast<std::byte*>(page.data());
+  const int32_t zero = 0, one = 1;
+  kernels::RopeArgs queries{.x = y.data(),
+                            .cos_sin = cos_sin.data(),
+                            .row_scale = nullptr,
+                            .rows = 1,
+                            .row_stride = 6,
+                            .heads = 1,
+                            .head_dim = 2,
+                            .rotary_dim = 2};
+  kernels::RopeArgs keys = queries;
+  keys.x = y.data() + 2;
+  backend_.linear_rotate_store(*weight, nullptr, x.data(), 1, y.data(),
+                               {.queries = queries,
+                                .keys = keys,
+                                .store = {.keys = keys.x,
+                                          .values = y.data() + 4,
+                                          .row_stride = 6,
+                                          .layer = 0,
+                                          .kv = {.pages = &page_start,
+                                                 .dtype = DType::kF32,
+                                                 .page_tokens = 1,
+                                                 .kv_heads = 1,
+                                                 .head_dim = 2,
+                                                 .num_layers = 1},
+                                          .rows = {.slots = &zero,
+                                                   .visible = &one,
+                                                   .sequence = &zero,
+                                                   .block_table = &zero,
+                                                   .block_table_stride = 1,
+                                                   .rows = 1}}});
+  // A quarter of a turn.
+  EXPECT_EQ(std::vector<float>(y.begin(), y.begin() + 2), (std::vector<float>{5, 4}));
+  EXPECT_EQ(page, (std::vector<float>{10, 8, 12, -15}));
+  EXPECT_EQ(backend_.recorded()[0].sum_squares, (std::vector<double>{16, 25}));
+}
+
 TEST_F(RecordingBackendTest, TablesAreNotRecorded) {
   const std::vector<float> values = {1, 2, 3, 4};
   const auto table = backend_.load_table(matrix(values, 2, 2), nullptr, nullptr);

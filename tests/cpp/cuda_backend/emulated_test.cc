@@ -192,6 +192,23 @@ TEST_F(CudaEmulated, WarpgroupsThatAreWrongAreNotUsed) {
   }
 }
 
+TEST_F(CudaEmulated, QueriesKeysAndValuesTakeOneKernel) {
+  const ModelConfig config = small_config();
+  MemorySource source = random_weights(config, DType::kQ4_0, 3);
+  const auto run_by = [&](DType kv_dtype, std::size_t rows) {
+    Runner runner(config, source, kv_dtype, cuda_backend(0));
+    const std::size_t before = cuda_emulation::kernels_run();
+    runner.run({{0, 0, std::vector<int32_t>(rows, 5)}});
+    return cuda_emulation::kernels_run() - before;
+  };
+  const auto layers = static_cast<std::size_t>(config.num_layers);
+  for (const std::size_t rows : {1, 3, 16, 17}) {
+    // Caches of blocks take one more.
+    EXPECT_EQ(run_by(DType::kQ8_0, rows) - run_by(DType::kF16, rows), rows > 16 ? 0 : layers)
+        << rows;
+  }
+}
+
 TEST_F(CudaEmulated, AFaultStaysAndIsTold) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "the address sanitizer ends the program at the fault";

@@ -79,6 +79,10 @@ class Witness final : public ForwardingBackend {
          args.store.kv.pages, args.store.rows.rows);
     ForwardingBackend::rotate_and_store(args);
   }
+  void linear_rotate_store(const Weight& weight, const float* bias, const LinearInput& input,
+                           int64_t rows, float* y, const RotateAndStore& heads) override {
+    Backend::linear_rotate_store(weight, bias, input, rows, y, heads);  // which are noted
+  }
   void paged_attention(const kernels::PagedAttentionArgs& args) override {
     note("paged_attention", args.query, args.output, args.heads, args.layer, args.scale,
          args.kv.pages, args.rows.rows);
