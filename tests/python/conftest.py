@@ -12,6 +12,17 @@ from tiny_checkpoint import TinyModel, write_folder
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``pytest --device cuda``: whole models run there and not on the CPU."""
+    parser.addoption("--device", default="cpu", help="the device of golden models (cpu, cuda)")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    """Where golden models run."""
+    return str(request.config.getoption("--device"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """Python's own handler of Ctrl-C, and the system's in programs that tests start.

@@ -46,7 +46,7 @@ def read_golden(path: Path) -> Arrays:
 
 
 @pytest.fixture(scope="module")
-def load(goldens: Path, tmp_path_factory: pytest.TempPathFactory) -> Load:
+def load(goldens: Path, device: str, tmp_path_factory: pytest.TempPathFactory) -> Load:
     """Converts a golden checkpoint and opens it; each kind once."""
     opened: dict[tuple[Any, ...], Pipeline] = {}
     folder = tmp_path_factory.mktemp("goldens")
@@ -56,7 +56,7 @@ def load(goldens: Path, tmp_path_factory: pytest.TempPathFactory) -> Load:
         if key not in opened:
             path = folder / ("-".join(key) + ".gguf")
             convert(goldens / arch, path, dtype, logn_attention=logn, progress=False)
-            opened[key] = Pipeline(path, kv_dtype="f32", num_threads=2)
+            opened[key] = Pipeline(path, kv_dtype="f32", num_threads=2, device=device)
         return opened[key]
 
     return open_once
@@ -114,8 +114,12 @@ def test_beyond_2048_positions(goldens: Path, load: Load, result: str, asked: st
 
 
 @pytest.mark.parametrize("arch", ["chatglm3", "codegeex2", "glm4_9b", "glm4_hf"])
-def test_weights_as_stored(goldens: Path, load: Load, arch: str) -> None:
+def test_weights_as_stored(
+    goldens: Path, load: Load, arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """float16 and bfloat16 files hold the checkpoint's very numbers."""
+    if ", amx," in Pipeline(num_threads=1).system_info:  # rounds them in products of many rows
+        monkeypatch.setenv("CHATGLM_ISA", "avx512_vnni")
     golden = read_golden(goldens / arch / "golden.safetensors")
     pipeline = load(arch, "f16" if arch == "chatglm3" else "bf16")
     check(pipeline, golden, "short", "short", 5e-4)

@@ -1,20 +1,21 @@
-// Packed weights of any quantized type as bf16 tiles: the second operand of a tile product, 16
-// weight rows (outputs) by 32 inputs. Row p of a tile holds a pair of inputs of each of the 16
-// outputs.
+// Packed weights as bf16 tiles: the second operand of a tile product, 16 weight rows (outputs) by
+// 32 inputs. Row p of a tile holds a pair of inputs of each of the 16 outputs.
 //
 // The pairs are those that lie side by side in the packed codes once the bytes of a lane are spread
 // to words: of inputs 4 j .. 4 j + 3 first (4 j, 4 j + 2), then (4 j + 1, 4 j + 3). Prepared inputs
 // have the same order (body_linear_amx.h), for every type.
 //
-// The codes of a vector are 16 lanes (outputs) of 4 bytes. vpmovzxwd spreads 8 lanes to 16, two for
-// each output; a code is shifted to the top of the mantissa of 2^bits, one fused multiply-add makes
-// scale * code + the rest of it, and vcvtne2ps2bf16 rounds two such vectors to a row of the tile.
-// For q4_0 that is, of 128 weights: 2 spreads, 8 shifts, 8 vpternlog, 8 fma, 4 conversions of 2
-// and 4 stores: about 34 operations of two ports, 4.3 cycles for 32 weights, without a stall. They
-// run in the shadow of the tile products, which use none of these ports for long.
+// Quantized types: the codes of a vector are 16 lanes (outputs) of 4 bytes. vpmovzxwd spreads 8
+// lanes to 16, two for each output; a code is shifted to the top of the mantissa of 2^bits, one
+// fused multiply-add makes scale * code + the rest of it, and vcvtne2ps2bf16 rounds two such
+// vectors to a row of the tile. For q4_0 that is, of 128 weights: 2 spreads, 8 shifts, 8 vpternlog,
+// 8 fma, 4 conversions of 2 and 4 stores: about 34 operations of two ports, 4.3 cycles for 32
+// weights, without a stall. They run in the shadow of the tile products, which use none of these
+// ports for long.
 #pragma once
 
 #include "kernels/cpu/amx_bf16.h"
+#include "kernels/cpu/body_linear_float.h"
 #include "kernels/cpu/body_linear_quant.h"
 
 namespace chatglm::kernels {
@@ -23,6 +24,7 @@ namespace {
 template <class V, QuantForm kForm, class Linear>
 struct AmxQuantWeights {
   using Codes = typename Linear::Codes;
+  static constexpr int64_t kPanelTiles = 1;
   static_assert(V::kLanes == kTileRows && Linear::kPanelRows == kTileRows);
 
   static void open_tile(const std::byte* packed, int64_t k, int64_t column_tile, int64_t step,
@@ -132,6 +134,46 @@ struct AmxQuantWeights {
       weights[side] = V::fma(_mm512_castsi512_ps(number), factors.scale[side], factors.rest[side]);
     }
     store_row(tile, row, to_bf16(weights[0], weights[1]));
+  }
+};
+
+// Weights of f16 or bf16; the latter are not rounded. Both column tiles of a panel are opened one
+// after the other, so that each of its lines, 32 weights of an input, comes once.
+template <class V, class Weights>
+struct AmxFloatWeights {
+  using Linear = FloatLinear<V, Weights>;
+  static constexpr int64_t kPanelTiles = 2;
+  static_assert(V::kLanes == kTileRows && Linear::kPanelRows == kPanelTiles * kTileRows);
+
+  static void open_tile(const std::byte* packed, int64_t k, int64_t column_tile, int64_t step,
+                        std::byte* tile) {
+    const std::byte* panel = packed + column_tile / kPanelTiles * Linear::panel_bytes(k);
+    const auto* weights = reinterpret_cast<const Stored*>(panel) +
+                          step * kTileInputs * Linear::kPanelRows +
+                          column_tile % kPanelTiles * kTileRows;
+    const int64_t inputs = k - step * kTileInputs;
+    if (inputs >= kTileInputs) {
+      open_rows(tile, [&](int64_t input) { return load(weights, input); });
+    } else {  // what follows is another panel's, or nobody's
+      open_rows(tile, [&](int64_t input) {
+        return input < inputs ? load(weights, input) : V::set(0.0F);
+      });
+    }
+  }
+
+ private:
+  using Stored = typename Weights::Stored;
+
+  static __m512 load(const Stored* weights, int64_t input) {
+    return Weights::load(weights + input * Linear::kPanelRows);
+  }
+  template <class Load>
+  static void open_rows(std::byte* tile, const Load& load_input) {
+    CHATGLM_UNROLL
+    for (int64_t row = 0; row < kTileRows; ++row) {
+      const int64_t input = row / 2 * 4 + row % 2;
+      store_row(tile, row, to_bf16_pairs(load_input(input), load_input(input + 2)));
+    }
   }
 };
 

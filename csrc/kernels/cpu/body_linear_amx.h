@@ -68,12 +68,12 @@ class AmxLinear {
     return 2 * kOpenedBytes + kGroup * pairs(rows) * kSumsBytes;
   }
 
-  // A panel is a column tile.
   static void product(const LinearArgs& args, int64_t begin, int64_t end) {
     const int64_t columns = (args.n + kTileRows - 1) / kTileRows;
+    const int64_t end_column = end * Weights::kPanelTiles;
     AmxLinear linear(args);
-    linear.begin_ = begin;
-    linear.end_ = end < columns ? end : columns;
+    linear.begin_ = begin * Weights::kPanelTiles;
+    linear.end_ = end_column < columns ? end_column : columns;
     if (linear.begin_ >= linear.end_) return;
     // Parts of about the same size, of whole pairs of row tiles.
     const int64_t parts = (args.m + kMostRows - 1) / kMostRows;

@@ -1,8 +1,7 @@
 // x86-64 with AMX tiles of bf16 (besides AVX-512 with VNNI and BF16). What differs from avx512_vnni
-// is products of many rows with quantized weights, and attention of many rows over f16 and q8_0
-// caches; those of few rows on the same packed weights and caches, and everything else, are that
-// table's. Floating point weights and f32 caches promise f32's precision, which one product of bf16
-// tiles does not have.
+// is products of many rows and attention of many rows; those of few rows on the same packed weights
+// and caches, and everything else, are that table's. Weights and caches of f32 promise a precision
+// that one product of bf16 tiles does not have.
 #include "kernels/cpu/body_attention_amx.h"
 #include "kernels/cpu/body_linear_amx.h"
 #include "kernels/cpu/body_table.h"
@@ -60,7 +59,7 @@ template <DType kType, int64_t kRowsOfPanel, class Weights>
 struct TiledLinear : ForwardedLinear<kType, kRowsOfPanel> {
   using Few = ForwardedLinear<kType, kRowsOfPanel>;
   using Many = AmxLinear<Weights>;
-  static_assert(kTileRows == kRowsOfPanel);
+  static_assert(kRowsOfPanel == Weights::kPanelTiles * kTileRows);
 
   static int64_t input_row_bytes(int64_t k, int64_t m) {
     return m > kFewRows ? AmxInput::row_bytes(k) : Few::input_row_bytes(k, m);
@@ -88,7 +87,12 @@ template <class V>
 struct AmxKernels {
   template <DType kType, class Weights>
   static constexpr LinearKernel of_floats() {
-    return ForwardedLinear<kType, FloatLinear<V, Weights>::kPanelRows>::entry();
+    constexpr int64_t kPanelRows = FloatLinear<V, Weights>::kPanelRows;
+    if constexpr (kType == DType::kF32) {
+      return ForwardedLinear<kType, kPanelRows>::entry();
+    } else {
+      return TiledLinear<kType, kPanelRows, AmxFloatWeights<V, Weights>>::entry();
+    }
   }
   template <DType kType, QuantForm kForm, auto kOpen, class Block>
   static constexpr LinearKernel of_quants() {

@@ -34,7 +34,7 @@ class Runner {
   static constexpr int64_t kSequences = 3;
   static constexpr int64_t kBlocks = 140;  // 2,240 positions
 
-  Runner(const ModelConfig& config, MemorySource& source, DType kv_dtype = DType::kF32,
+  Runner(const ModelConfig& config, TensorSource& source, DType kv_dtype = DType::kF32,
          std::unique_ptr<Backend> backend = test::exact_backend(2))
       : Runner(config, source, kv_dtype, all_on(std::move(backend), config.num_layers)) {}
 
@@ -43,7 +43,7 @@ class Runner {
     std::unique_ptr<Backend> backend;
     int64_t num_layers;
   };
-  Runner(const ModelConfig& config, MemorySource& source, DType kv_dtype,
+  Runner(const ModelConfig& config, TensorSource& source, DType kv_dtype,
          std::vector<OnBackend> backends)
       : config_(config),
         backends_(std::move(backends)),
