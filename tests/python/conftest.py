@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chatglm_cpp import Pipeline
 from tiny_checkpoint import TinyModel, write_folder
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,6 +31,13 @@ def _interruptible() -> None:
     A background job of a shell is started with the signal ignored, and would hand that on.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def without_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``amx`` rounds f16 weights, and the inputs of all but f32 ones, where there are many rows."""
+    if ", amx," in Pipeline(num_threads=1).system_info:
+        monkeypatch.setenv("CHATGLM_ISA", "avx512_vnni")
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,7 @@ def test_logarithmic_query_scaling_beyond_2048(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stored", ["F16", "BF16"])
+@pytest.mark.usefixtures("without_amx")
 def test_half_precision_weights(tmp_path: Path, stored: str) -> None:
     model = SHAPES["two groups"]
     weights, ids = model.weights(seed=8, dtype=stored), random_ids(model, 40, seed=8)

@@ -37,15 +37,14 @@ struct Tiles {
   [[gnu::always_inline]] static void zero() {
     __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTile));
   }
-  // Rows one after the other, kTileRowBytes each.
+  // Rows `stride` bytes apart.
   template <int kTile>
-  [[gnu::always_inline]] static void load(const std::byte* source) {
+  [[gnu::always_inline]] static void load(const std::byte* source, int64_t stride = kTileRowBytes) {
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2"
                      :
-                     : "r"(source), "r"(kTileRowBytes), "i"(kTile)
+                     : "r"(source), "r"(stride), "i"(kTile)
                      : "memory");
   }
-  // Rows `stride` bytes apart.
   template <int kTile>
   [[gnu::always_inline]] static void store(std::byte* destination, int64_t stride = kTileRowBytes) {
     __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)"
@@ -58,6 +57,12 @@ struct Tiles {
   template <int kSums, int kA, int kB>
   [[gnu::always_inline]] static void multiply() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kA), "i"(kB));
+  }
+  // int32 sums += signed bytes a * signed bytes b: row i of a, four inputs at a time, with column j
+  // of b, whose row p holds the inputs 4 p .. 4 p + 3 of all columns.
+  template <int kSums, int kA, int kB>
+  [[gnu::always_inline]] static void multiply_int8() {
+    __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kA), "i"(kB));
   }
 };
 

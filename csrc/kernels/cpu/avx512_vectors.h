@@ -94,6 +94,13 @@ struct Avx512Vnni {
     const __m512i moved = from < to ? _mm512_slli_epi16(a, left) : _mm512_srli_epi16(a, right);
     return _mm512_and_si512(moved, _mm512_set1_epi8(static_cast<char>(((1 << bits) - 1) << to)));
   }
+  template <int kLess>
+  static Bytes less(Bytes a) {
+    return kLess == 0 ? a : _mm512_sub_epi8(a, _mm512_set1_epi8(static_cast<char>(kLess)));
+  }
+  static Ints load_ints(const int32_t* source) {
+    return _mm512_load_si512(reinterpret_cast<const void*>(source));
+  }
   static Bytes merge(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
   static Bytes lookup(Bytes a) {
     const int8_t* values = kLookupTable<Avx512Vnni>.values;

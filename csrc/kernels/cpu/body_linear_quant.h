@@ -97,6 +97,52 @@ struct QuantLinear {
     }
   }
 
+  // kBlock inputs to their quants, their scale and the parts' corrections, of 4 bytes each.
+  static void prepare_block(const float* x, int8_t* quants, std::byte* scale_out,
+                            std::byte* corrections) {
+    // Zero, but NaN where any input is NaN or infinite: the maximum would lose it.
+    F32 poison = V::set(0.0F);
+    F32 largest_lanes = V::set(0.0F);
+    for (int64_t i = 0; i < kBlock; i += V::kLanes) {
+      const F32 value = V::load(x + i);
+      poison = V::fma(value, V::set(0.0F), poison);
+      largest_lanes = V::max(largest_lanes, V::max(value, V::sub(V::set(0.0F), value)));
+    }
+    const float largest = V::reduce_max(largest_lanes);
+    // Below this bound 127 / largest overflows: the block counts as zero.
+    constexpr float kSmallest = 1e-35F;
+    const bool usable = largest > kSmallest;
+    const float inverse = usable ? 127.0F / largest : 0.0F;
+    const float scale = (usable ? largest / 127.0F : 0.0F) + V::reduce_add(poison);
+    std::memcpy(scale_out, &scale, sizeof(scale));
+
+    for (int64_t p = 0; p < kParts; ++p) {
+      F32 sum = V::set(0.0F);
+      for (int64_t i = p * kForm.part; i < (p + 1) * kForm.part; i += V::kLanes) {
+        const F32 quant = V::round(V::mul(V::load(x + i), V::set(inverse)));
+        V::store_i8(quants + i, quant);
+        sum = V::add(sum, quant);
+      }
+      const float total = V::reduce_add(sum);
+      if constexpr (kForm.minimum) {
+        const float inputs = total * scale;
+        std::memcpy(corrections + p * 4, &inputs, sizeof(inputs));
+      } else if constexpr (kCorrected) {
+        const float products = static_cast<float>(-Codes::kOffset) * total;
+        const int32_t correction = scale == scale ? static_cast<int32_t>(products) : 0;
+        std::memcpy(corrections + p * 4, &correction, sizeof(correction));
+      }
+    }
+  }
+
+  // Of kPanelRows weights of a part, whose integers these are.
+  static F32 part_scale(F32 scale, const int8_t* integer) {
+    return kForm.scales ? V::mul(scale, V::load_i8(integer)) : scale;
+  }
+  static F32 part_minimum(F32 minimum, const int8_t* integer) {
+    return kForm.minimums ? V::mul(minimum, V::load_i8(integer + kPanelRows)) : minimum;
+  }
+
   // Of a panel's parts.
   static int64_t integers_offset(int64_t k) {
     return round_up<V>(k / kForm.block * kHalves * kPanelRows * 2, 64);
@@ -148,43 +194,6 @@ struct QuantLinear {
       }
       for (int64_t i = 0; i < kBlocks; ++i) {
         Codes::pack(opened.codes + i * kBlock, r, codes + i * kCodesBytes);
-      }
-    }
-  }
-
-  static void prepare_block(const float* x, int8_t* quants, std::byte* scale_out,
-                            std::byte* corrections) {
-    // Zero, but NaN where any input is NaN or infinite: the maximum would lose it.
-    F32 poison = V::set(0.0F);
-    F32 largest_lanes = V::set(0.0F);
-    for (int64_t i = 0; i < kBlock; i += V::kLanes) {
-      const F32 value = V::load(x + i);
-      poison = V::fma(value, V::set(0.0F), poison);
-      largest_lanes = V::max(largest_lanes, V::max(value, V::sub(V::set(0.0F), value)));
-    }
-    const float largest = V::reduce_max(largest_lanes);
-    // Below this bound 127 / largest overflows: the block counts as zero.
-    constexpr float kSmallest = 1e-35F;
-    const bool usable = largest > kSmallest;
-    const float inverse = usable ? 127.0F / largest : 0.0F;
-    const float scale = (usable ? largest / 127.0F : 0.0F) + V::reduce_add(poison);
-    std::memcpy(scale_out, &scale, sizeof(scale));
-
-    for (int64_t p = 0; p < kParts; ++p) {
-      F32 sum = V::set(0.0F);
-      for (int64_t i = p * kForm.part; i < (p + 1) * kForm.part; i += V::kLanes) {
-        const F32 quant = V::round(V::mul(V::load(x + i), V::set(inverse)));
-        V::store_i8(quants + i, quant);
-        sum = V::add(sum, quant);
-      }
-      const float total = V::reduce_add(sum);
-      if constexpr (kForm.minimum) {
-        const float inputs = total * scale;
-        std::memcpy(corrections + p * 4, &inputs, sizeof(inputs));
-      } else if constexpr (kCorrected) {
-        const float products = static_cast<float>(-Codes::kOffset) * total;
-        const int32_t correction = scale == scale ? static_cast<int32_t>(products) : 0;
-        std::memcpy(corrections + p * 4, &correction, sizeof(correction));
       }
     }
   }
@@ -287,13 +296,6 @@ struct QuantLinear {
         }
       }
     }
-  }
-
-  static F32 part_scale(F32 scale, const int8_t* integer) {
-    return kForm.scales ? V::mul(scale, V::load_i8(integer)) : scale;
-  }
-  static F32 part_minimum(F32 minimum, const int8_t* integer) {
-    return kForm.minimums ? V::mul(minimum, V::load_i8(integer + kPanelRows)) : minimum;
   }
 
   // kRows prepared rows times kPanels panels as they lie.

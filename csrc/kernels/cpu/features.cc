@@ -99,9 +99,10 @@ struct X86Features {
     avx512_vnni = avx2 && all_bits(extended.ebx, kAvx512F | kDq | kBw | kVl) &&
                   all_bits(extended.ecx, kVnni) && all_bits(saved, kZmmState);
 
-    constexpr uint32_t kAmxBf16 = bit(22), kAmxTile = bit(24), kAvx512Bf16 = bit(5);
+    constexpr uint32_t kAmxBf16 = bit(22), kAmxTile = bit(24), kAmxInt8 = bit(25),
+                       kAvx512Bf16 = bit(5);
     constexpr uint64_t kTileState = uint64_t{1} << 17 | uint64_t{1} << 18;
-    amx = avx512_vnni && all_bits(extended.edx, kAmxBf16 | kAmxTile) &&
+    amx = avx512_vnni && all_bits(extended.edx, kAmxBf16 | kAmxTile | kAmxInt8) &&
           all_bits(cpuid(7, 1).eax, kAvx512Bf16) && all_bits(saved, kTileState) && may_use_tiles();
   }
 };

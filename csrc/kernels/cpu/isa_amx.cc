@@ -1,8 +1,10 @@
-// x86-64 with AMX tiles of bf16 (besides AVX-512 with VNNI and BF16). What differs from avx512_vnni
-// is products of many rows and attention of many rows; those of few rows on the same packed weights
-// and caches, and everything else, are that table's. Weights and caches of f32 promise a precision
-// that one product of bf16 tiles does not have.
+// x86-64 with AMX tiles of bf16 and int8 (besides AVX-512 with VNNI and BF16). What differs from
+// avx512_vnni is products and attention of many rows, by bf16 tiles, and products of a few rows
+// with quantized weights, by int8 tiles with the same bits; all on the same packed weights and
+// caches. Everything else is that table's. Weights and caches of f32 promise a precision that one
+// product of bf16 tiles does not have.
 #include "kernels/cpu/body_attention_amx.h"
+#include "kernels/cpu/body_few_rows_amx.h"
 #include "kernels/cpu/body_linear_amx.h"
 #include "kernels/cpu/body_table.h"
 #include "kernels/cpu/features.h"
@@ -54,10 +56,32 @@ struct ForwardedLinear {
   }
 };
 
-// Many rows by tiles, few rows as they were.
-template <DType kType, int64_t kRowsOfPanel, class Weights>
-struct TiledLinear : ForwardedLinear<kType, kRowsOfPanel> {
-  using Few = ForwardedLinear<kType, kRowsOfPanel>;
+// Up to so many rows, vpdpbusd keeps up with memory, and needs fewer operations around it.
+constexpr int64_t kDotRows = 4;
+
+// Up to kDotRows rows as they were, up to kFewRows by int8 tiles.
+template <DType kType, int64_t kRowsOfPanel, class Tiled>
+struct FewRowsLinear : ForwardedLinear<kType, kRowsOfPanel> {
+  using Dots = ForwardedLinear<kType, kRowsOfPanel>;
+  static_assert(kFewRows <= Tiled::kMostRows);
+
+  static int64_t input_row_bytes(int64_t k, int64_t m) {
+    return m > kDotRows ? Tiled::input_row_bytes(k, m) : Dots::input_row_bytes(k, m);
+  }
+  static void prepare_input(const PrepareArgs& args, int64_t begin, int64_t end) {
+    (args.m > kDotRows ? Tiled::prepare_input : Dots::prepare_input)(args, begin, end);
+  }
+  static void product(const LinearArgs& args, int64_t begin, int64_t end) {
+    (args.m > kDotRows ? Tiled::product : Dots::product)(args, begin, end);
+  }
+  static int64_t scratch_bytes(int64_t, int64_t m) {
+    return m > kDotRows ? Tiled::scratch_bytes() : 0;
+  }
+};
+
+// Many rows by bf16 tiles, few rows as Few has them.
+template <class Few, DType kType, int64_t kRowsOfPanel, class Weights>
+struct TiledLinear : Few {
   using Many = AmxLinear<Weights>;
   static_assert(kRowsOfPanel == Weights::kPanelTiles * kTileRows);
 
@@ -91,13 +115,15 @@ struct AmxKernels {
     if constexpr (kType == DType::kF32) {
       return ForwardedLinear<kType, kPanelRows>::entry();
     } else {
-      return TiledLinear<kType, kPanelRows, AmxFloatWeights<V, Weights>>::entry();
+      using Few = ForwardedLinear<kType, kPanelRows>;
+      return TiledLinear<Few, kType, kPanelRows, AmxFloatWeights<V, Weights>>::entry();
     }
   }
   template <DType kType, QuantForm kForm, auto kOpen, class Block>
   static constexpr LinearKernel of_quants() {
     using Linear = QuantLinear<V, kForm, kOpen, static_cast<int64_t>(sizeof(Block))>;
-    return TiledLinear<kType, Linear::kPanelRows, AmxQuantWeights<V, kForm, Linear>>::entry();
+    using Few = FewRowsLinear<kType, Linear::kPanelRows, AmxFewRows<V, kForm, Linear>>;
+    return TiledLinear<Few, kType, Linear::kPanelRows, AmxQuantWeights<V, kForm, Linear>>::entry();
   }
 };
 
@@ -110,6 +136,10 @@ int64_t peak_tiles(int64_t iterations) {
     config.row_bytes[tile] = kTileRowBytes;
   }
   Tiles::configure(config);
+  Tiles::zero<0>();
+  Tiles::zero<1>();
+  Tiles::zero<2>();
+  Tiles::zero<3>();
   for (int64_t i = 0; i < iterations; ++i) {
     Tiles::load<6>(operands);
     Tiles::load<4>(operands + kTileBytes);

@@ -245,6 +245,9 @@ Integers or_si512(const Integers& a, const Integers& b) {
 Integers add_epi32(const Integers& a, const Integers& b) {
   return each<uint32_t>(a, b, [](uint32_t x, uint32_t y) { return x + y; });
 }
+Integers sub_epi8(const Integers& a, const Integers& b) {
+  return each<uint8_t>(a, b, [](uint8_t x, uint8_t y) { return x - y; });
+}
 // Elements of both in turn, in each 16 bytes alone: those of their lower or upper 8.
 template <typename T>
 Integers unpack(const Integers& a, const Integers& b, int first_byte) {
@@ -420,6 +423,8 @@ Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b
 #define _mm512_store_si512 emulated::store_si512
 #undef _mm512_storeu_ps
 #define _mm512_storeu_ps emulated::storeu_ps
+#undef _mm512_sub_epi8
+#define _mm512_sub_epi8 emulated::sub_epi8
 #undef _mm512_sub_ps
 #define _mm512_sub_ps emulated::sub_ps
 #undef _mm512_set_epi32

@@ -39,6 +39,7 @@ class TileFile {
   }
   void release() { *this = TileFile{}; }
 
+  int row_bytes(int tile) const { return config_.row_bytes[tile]; }
   void zero(int tile) {
     use(tile) = Tile{};
     tiles_[tile].written = true;
@@ -60,15 +61,11 @@ class TileFile {
   // pairs are summed apart, by fused multiply-adds, then together, then added to the tile's sum.
   // Denormals are zeros, before and after each step.
   void multiply_bf16(int sums, int a, int b) {
+    check_product(sums, a, b);
     Tile& result = written(sums);
     const Tile &left = written(a), &right = written(b);
     const int rows = config_.rows[sums], pairs = config_.row_bytes[a] / 4;
     const int columns = config_.row_bytes[sums] / 4;
-    check(sums != a && sums != b && a != b, "a product of a tile with itself", sums);
-    check(rows == config_.rows[a] && config_.rows[b] == pairs &&
-              config_.row_bytes[b] == config_.row_bytes[sums] && config_.row_bytes[a] % 4 == 0 &&
-              config_.row_bytes[b] % 4 == 0,
-          "a product of unequal shapes", sums);
     // All columns at once, so that the compiler can take several at a time.
     float weights[2][16][16] = {};  // (side, pair, column)
     for (int pair = 0; pair < pairs; ++pair) {
@@ -99,6 +96,27 @@ class TileFile {
     }
   }
 
+  // Signed bytes, four at a time, to sums of 32 bits.
+  void multiply_int8(int sums, int a, int b) {
+    check_product(sums, a, b);
+    Tile& result = written(sums);
+    const Tile &left = written(a), &right = written(b);
+    const int rows = config_.rows[sums], inputs = config_.row_bytes[a];
+    const int columns = config_.row_bytes[sums] / 4;
+    for (int row = 0; row < rows; ++row) {
+      int32_t total[16];
+      std::memcpy(total, result.bytes[row], sizeof(total));
+      for (int input = 0; input < inputs; ++input) {
+        const auto factor = static_cast<int8_t>(left.bytes[row][input]);
+        for (int column = 0; column < columns; ++column) {
+          total[column] +=
+              factor * static_cast<int8_t>(right.bytes[input / 4][4 * column + input % 4]);
+        }
+      }
+      std::memcpy(result.bytes[row], total, static_cast<std::size_t>(columns) * 4);
+    }
+  }
+
   static void check(bool right, const char* what, int tile) {
     if (right) return;
     std::fprintf(stderr, "emulated AMX: %s (tile %d)\n", what, tile);
@@ -120,6 +138,14 @@ class TileFile {
     bool written = false;
   };
 
+  void check_product(int sums, int a, int b) {
+    check(sums != a && sums != b && a != b, "a product of a tile with itself", sums);
+    written(sums), written(a), written(b);
+    check(config_.rows[sums] == config_.rows[a] && config_.rows[b] == config_.row_bytes[a] / 4 &&
+              config_.row_bytes[b] == config_.row_bytes[sums] && config_.row_bytes[a] % 4 == 0 &&
+              config_.row_bytes[b] % 4 == 0,
+          "a product of unequal shapes", sums);
+  }
   Tile& use(int tile) {
     check(configured_, "tiles are not configured", tile);
     check(config_.rows[tile] > 0, "this tile is not configured", tile);

@@ -93,6 +93,11 @@ bool execute(const Instruction& code) {
     tiles.multiply_bf16(code.reg, code.rm, code.third);
     return true;
   }
+  if (code.is(0x5E, kF2, false)) {  // tdpbssd
+    TileFile::check(code.third < 8, "a tile above 7", code.third);
+    tiles.multiply_int8(code.reg, code.rm, code.third);
+    return true;
+  }
   if (code.third != 0) return false;
   if (code.is(0x49, kNone, true) && code.reg == 0) {  // ldtilecfg
     tiles.configure(code.address());

@@ -27,10 +27,14 @@ struct Tiles {
     file().zero(kTile);
   }
   template <int kTile>
-  static void load(const std::byte* source) {
-    test::TileFile::check(reinterpret_cast<std::uintptr_t>(source) % 64 == 0,
-                          "load across cache lines", kTile);
-    file().load(kTile, source, kTileRowBytes);
+  static void load(const std::byte* source, int64_t stride = kTileRowBytes) {
+    const auto place = reinterpret_cast<std::uintptr_t>(source);
+    test::TileFile::check(
+        64 % stride == 0 && static_cast<int64_t>(place % static_cast<std::uintptr_t>(stride)) +
+                                    file().row_bytes(kTile) <=
+                                stride,
+        "load across cache lines", kTile);
+    file().load(kTile, source, stride);
   }
   template <int kTile>
   static void store(std::byte* destination, int64_t stride = kTileRowBytes) {
@@ -39,6 +43,10 @@ struct Tiles {
   template <int kSums, int kA, int kB>
   static void multiply() {
     file().multiply_bf16(kSums, kA, kB);
+  }
+  template <int kSums, int kA, int kB>
+  static void multiply_int8() {
+    file().multiply_int8(kSums, kA, kB);
   }
 
  private:
