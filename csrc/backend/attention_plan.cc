@@ -10,8 +10,6 @@ namespace {
 using kernels::AttentionTask;
 using kernels::kAttentionPartition;
 
-// Multiply-adds that one exp is worth.
-constexpr int64_t kExpCost = 16;
 // As many tasks a thread, if there is enough work: the threads end within an eighth of each other.
 constexpr int64_t kTasksPerThread = 8;
 // Larger tasks decode keys and values less often; below this many product rows that costs more than

@@ -10,6 +10,9 @@
 
 namespace chatglm {
 
+// Costs of work are counted in multiply-adds, about; that many is one exp worth.
+inline constexpr int64_t kExpCost = 16;
+
 class AttentionPlan {
  public:
   explicit AttentionPlan(const kernels::AttentionKernel& kernel, int num_threads)

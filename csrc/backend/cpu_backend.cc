@@ -25,9 +25,7 @@ constexpr int64_t kChunksPerThread = 32;
 // With many threads the counter goes from core to core for every chunk: each thread computes for as
 // long as the others take to get theirs.
 constexpr int64_t kChunkCostPerThread = int64_t{1} << 11;
-// Multiply-adds that one exp, and one element moved through memory, are worth.
-constexpr int64_t kExpCost = 16;
-constexpr int64_t kMoveCost = 4;
+constexpr int64_t kMoveCost = 4;  // of an element through memory
 
 // Kernels walk a few panels side by side.
 constexpr int64_t kPanelsPerItem = 4;
