@@ -6,7 +6,7 @@
 // barrier.
 //   Shape::kRows, kCols, kThreads, kStages
 //   Shape::kBlocks                      that should have room in one multiprocessor
-//   Shape::see_copies()                 what a thread does after its copies have come
+//   Shape::Rows                         how x comes into a stage (gemm_rows.cuh)
 //   Shape::multiply<Weights>(stage, sums)  one step's products, by all threads
 //   and what gemm_outputs.cuh asks for
 #pragma once
@@ -14,6 +14,7 @@
 #include <cuda_runtime.h>
 
 #include "kernels/cuda/gemm_outputs.cuh"
+#include "kernels/cuda/gemm_rows.cuh"
 #include "kernels/cuda/gemm_weights.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
@@ -21,8 +22,6 @@
 
 namespace chatglm::kernels::cuda {
 
-// Of a row of x.
-inline constexpr int64_t kStepBytes = kGemmDepth * static_cast<int64_t>(sizeof(uint16_t));
 // A stage's rows of x begin at multiples of this.
 inline constexpr int kStageAlignment = 1024;
 
@@ -39,6 +38,7 @@ struct GemmShared {
   // Lies before the first stage.
   TilePlace place;
   unsigned arrived;  // blocks that have finished their segment of the tile before this one
+  typename Shape::Rows::template Arrivals<Shape::kStages> arrivals;
 
   __device__ __forceinline__ Stage& stage(int index) {
     return *reinterpret_cast<Stage*>(reinterpret_cast<std::byte*>(this) + kStageAlignment +
@@ -47,48 +47,55 @@ struct GemmShared {
 };
 
 template <class Weights, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) gemm_kernel(GemmTask task) {
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
+    gemm_kernel(GemmTask task, const __grid_constant__ typename Shape::Rows::Source source) {
+  using Rows = typename Shape::Rows;
   auto& shared = shared_memory<GemmShared<Weights, Shape>>();
   const ProductArgs& product = task.product;
   const GemmPlan& plan = task.plan;
   const int begin = static_cast<int>(blockIdx.y) * plan.segment_steps;
   const int end = plan.parallel ? min(begin + plan.segment_steps, plan.steps) : plan.steps;
-  if (threadIdx.x == 0) shared.place = tile_place(plan, blockIdx.x);
+  if (threadIdx.x == 0) {
+    shared.place = tile_place(plan, blockIdx.x);
+    Rows::begin(shared.arrivals, source);
+  }
   __syncthreads();
 
   typename Weights::template Scales<Shape::kCols, Shape::kThreads> scales;
-  const auto start_copies = [&](auto& stage, int step) {
+  const auto start_copies = [&](int index, int step) {
     if (step < end) {
+      auto& stage = shared.stage(index);
       const TilePlace place = read_again(shared.place);
-      const int64_t x_row_bytes = int64_t{plan.steps} * kStepBytes;
       const WeightTile weights(product.weight, place.first_col);
-      const std::byte* x = static_cast<const std::byte*>(product.x) + place.first_row * x_row_bytes;
-      const int last_row = static_cast<int>(min(product.m - place.first_row, plan.tile_rows)) - 1;
-      stage.x.template copy<Shape::kThreads>(x, last_row, x_row_bytes, step * 8,
-                                             plan.steps * 8 - 1);
+      Rows::template copy<Shape::kThreads>(stage.x, source, task, place, step, shared.arrivals,
+                                           index);
       Weights::template copy<Shape::kThreads>(stage.weights, weights, step);
       scales.fetch(weights, step);
     }
     cp_async_commit();
   };
-  const auto end_copies = [&](auto& stage, int step) {
-    if (step < end) scales.store(product.weight.form, stage.weights.scales);
+  const auto end_copies = [&](int index, int step) {
+    if (step < end) scales.store(product.weight.form, shared.stage(index).weights.scales);
   };
   for (int s = 0; s < Shape::kStages - 1; ++s) {
-    start_copies(shared.stage(s), begin + s);
-    end_copies(shared.stage(s), begin + s);
+    start_copies(s, begin + s);
+    end_copies(s, begin + s);
   }
 
   GemmSums<Shape> sums = {};
   int segment_end = min(begin + plan.segment_steps, end);
-  int now = 0;  // stage of the step
+  int now = 0;          // stage of the step
+  unsigned parity = 0;  // of the round through the stages
   for (int step = begin; step < end; ++step) {
     cp_async_wait<Shape::kStages - 2>();
-    Shape::see_copies();
+    Rows::wait(shared.arrivals, now, parity);
     __syncthreads();  // the step is there for all, and all are done with the one before
-    auto& stage = shared.stage(now);
-    auto& free_stage = shared.stage(now == 0 ? Shape::kStages - 1 : now - 1);
-    now = now == Shape::kStages - 1 ? 0 : now + 1;
+    const auto& stage = shared.stage(now);
+    const int free_stage = now == 0 ? Shape::kStages - 1 : now - 1;
+    if (++now == Shape::kStages) {
+      now = 0;
+      parity ^= 1;
+    }
     start_copies(free_stage, step + Shape::kStages - 1);
     Shape::template multiply<Weights>(stage, sums);
     end_copies(free_stage, step + Shape::kStages - 1);
@@ -103,10 +110,13 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) gemm_kernel(G
 template <class Weights, class Shape>
 void launch_gemm_shape(const GemmTask& task, Stream stream) {
   const GemmPlan& plan = task.plan;
-  const dim3 grid(static_cast<unsigned>(plan.row_tiles * plan.col_tiles),
+  typename Shape::Rows::Source source;
+  // Without a source there is no block, which the runtime refuses: so the caller learns of it.
+  const bool described = Shape::Rows::describe(task, Shape::kRows, source);
+  const dim3 grid(described ? static_cast<unsigned>(plan.row_tiles * plan.col_tiles) : 0,
                   static_cast<unsigned>(plan.parallel ? plan.segments : 1));
   launch(gemm_kernel<Weights, Shape>, grid, Shape::kThreads, GemmShared<Weights, Shape>::kBytes,
-         stream, task);
+         stream, task, source);
 }
 
 // Shapes for few rows and for many.

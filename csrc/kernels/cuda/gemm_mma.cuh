@@ -21,6 +21,7 @@ struct MmaShape {
   static constexpr int kStages = kStages_;
   static constexpr int kBlocks = kBlocks_;
   static constexpr bool kPairs = true;
+  using Rows = CopiedRows;
 
   __device__ static __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
   __device__ static __forceinline__ int warp_row() {
@@ -35,8 +36,6 @@ struct MmaShape {
   __device__ static __forceinline__ int fragment_col(int f, int e) {
     return warp_col() + f % kColFragments * 8 + lane() % 4 * 2 + e % 2;
   }
-
-  __device__ static __forceinline__ void see_copies() {}
 
   // Lane l names row l % 16 and part l / 16 of 16 inputs.
   template <class Weights, class Stage>

@@ -20,6 +20,7 @@ struct WgmmaShape {
   static constexpr int kStages = kStages_;
   static constexpr int kBlocks = kBlocks_;
   static constexpr bool kPairs = false;
+  using Rows = BoxedRows;
 
   __device__ static __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
   __device__ static __forceinline__ int warp_col() {
@@ -31,8 +32,6 @@ struct WgmmaShape {
   __device__ static __forceinline__ int fragment_col(int /*f*/, int e) {
     return warp_col() + lane() / 4 + e / 2 * 8;
   }
-
-  __device__ static __forceinline__ void see_copies() { publish_to_wgmma(); }
 
   template <class Weights, class Stage>
   __device__ static __forceinline__ void multiply(const Stage& stage,

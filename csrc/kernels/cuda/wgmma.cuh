@@ -22,12 +22,6 @@ __device__ __forceinline__ uint64_t wgmma_rows(const void* shared_rows) {
 }
 inline constexpr uint64_t kWgmmaStep = 32 >> 4;
 
-// What this thread wrote to shared memory, its finished copies too, is seen by products that begin
-// after a barrier behind it.
-__device__ __forceinline__ void publish_to_wgmma() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 // The compiler knows nothing of a product's end: what comes before this in the program writes these
 // registers before, what comes behind reads them behind.
 template <int kCount>

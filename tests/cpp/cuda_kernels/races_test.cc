@@ -167,8 +167,8 @@ TEST_F(Races, CopiesAreWaitedForAndThenABarrier) {
   const auto told = [&](auto* kernel) {
     return report_of(kernel, 32, 32 * sizeof(uint4), in.data(), out.data());
   };
-  EXPECT_TELLS(told(copy_kernel<Wait::kNone>), "a cp.async that was not waited for");
-  EXPECT_TELLS(told(copy_kernel<Wait::kTooFew>), "a cp.async that was not waited for");
+  EXPECT_TELLS(told(copy_kernel<Wait::kNone>), "a copy that was not waited for");
+  EXPECT_TELLS(told(copy_kernel<Wait::kTooFew>), "a copy that was not waited for");
   EXPECT_TELLS(told(copy_kernel<Wait::kWithoutBarrier>), "a race: ");
   EXPECT_EQ(told(copy_kernel<Wait::kWhole>), "");
 }

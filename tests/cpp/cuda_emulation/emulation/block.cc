@@ -11,6 +11,7 @@
 #include <sstream>
 #include <vector>
 
+#include "emulation/bulk_copies.h"
 #include "emulation/fiber.h"
 #include "emulation/races.h"
 #include "emulation/reports.h"
@@ -41,6 +42,8 @@ class Machine {
                 void (*complete)(Meeting&));
   static void leave(Meeting& meeting);
   std::byte* shared(std::size_t bytes);
+  void wait(Thread& thread, const char* what, uint32_t mask);
+  void ready(Thread* thread) { ready_.push_back(thread); }
 
  private:
   struct Warp {
@@ -51,8 +54,6 @@ class Machine {
   void run_block();
   void begin(Thread& thread) const;
   void explain_standstill();
-  void wait(Thread& thread, const char* what, uint32_t mask);
-  void ready(Thread* thread) { ready_.push_back(thread); }
   static void thread_body(void* argument);
 
   std::vector<std::unique_ptr<Thread>> threads_;
@@ -129,6 +130,7 @@ void Machine::run(const dim3& grid, unsigned threads, std::size_t shared_bytes, 
 
 void Machine::run_block() {
   open_shared_arena(shared_bytes_);
+  forget_barriers();
   ready_.clear();
   at_barrier_.clear();
   for (Warp& warp : warps_) {
@@ -161,7 +163,7 @@ void Machine::explain_standstill() {
     if (first == nullptr) first = &thread;
     ++waiting;
   }
-  if (first == nullptr) return;
+  if (first == nullptr) return check_that_copies_ended();
   std::ostringstream sentence;
   sentence << "block (" << blockIdx.x << ", " << blockIdx.y << ", " << blockIdx.z
            << ") stands still: " << waiting << " of its " << count_ << " threads wait, " << returned
@@ -282,6 +284,12 @@ std::byte* block_shared_memory(std::size_t bytes) {
 }
 void wait_for_earlier_kernels() {
   machine->wait_for_earlier_kernels();
+}
+void suspend_thread(const char* what) {
+  machine->wait(*running, what, 0);
+}
+void wake_thread(Thread& thread) {
+  machine->ready(&thread);
 }
 void block_barrier() {
   machine->barrier();

@@ -13,7 +13,8 @@ struct DeviceSpec {
   int major = 9;
   int minor = 0;
   bool wrong_wgmma =
-      false;  // takes the rows in shared memory for lying plainly one after the other
+      false;                // takes the rows in shared memory for lying plainly one after the other
+  bool old_driver = false;  // knows no tensor maps
   const char* missing_code =
       "";  // kernels that have this in their names can't be launched; "": none
 };

@@ -19,7 +19,7 @@ namespace {
 struct Stamp {
   uint32_t epoch = 0;
   uint32_t time = 0;
-  uint16_t thread = 0;
+  uint16_t thread = 0;  // from kMaxThreads on: a copy that the barrier of this number tells of
   Access access = Access::kRead;
   int32_t code = 0;  // distance from a function of this file
 };
@@ -43,6 +43,8 @@ struct Shadow {
   // Of each thread: its own time, and up to when it knows what the lanes of its warp did.
   std::array<uint32_t, kMaxThreads> time;
   std::array<std::array<uint32_t, kLanes>, kMaxThreads> known;
+  // Of each thread: the last landing of each barrier's copies that it was told of.
+  std::array<std::array<uint32_t, kMostBarriers>, kMaxThreads> landings;
   std::set<std::pair<int32_t, int32_t>> reported;  // places in code, a race is told of once
 };
 
@@ -65,6 +67,9 @@ const void* code_at(int32_t distance) {
 
 bool is_ordered(const Shadow& all, const Stamp& before, const Stamp& now) {
   if (before.epoch != all.epoch || before.thread == now.thread) return true;
+  if (before.thread >= kMaxThreads) {
+    return before.time <= all.landings[now.thread][before.thread - kMaxThreads];
+  }
   if (before.thread / kLanes != now.thread / kLanes) return false;
   return before.time <= all.known[now.thread][before.thread % kLanes];
 }
@@ -97,9 +102,9 @@ void report_race(Shadow& all, std::size_t offset, const Stamp& before, const Sta
   if (!all.reported.emplace(before.code, now.code).second) return;
   const std::string earlier = name_of_code(code_at(before.code));
   report(std::string("a race: ") + verb(now.access) + " shared memory at byte " +
-         std::to_string(offset) + " in " + name_of_code(code_at(now.code)) + ", which thread " +
-         std::to_string(before.thread) + " " + past(before.access) + " in " + earlier +
-         " with no barrier in between");
+         std::to_string(offset) + " in " + name_of_code(code_at(now.code)) + ", which " +
+         (before.thread < kMaxThreads ? "thread " + std::to_string(before.thread) : "a bulk copy") +
+         " " + past(before.access) + " in " + earlier + " with no barrier in between");
 }
 
 void remember_reader(const Shadow& all, Cell& cell, const Stamp& now) {
@@ -149,7 +154,7 @@ void check_shared_access(const std::byte* place, std::size_t bytes, Access acces
   }
   if (is_being_copied(place, bytes)) {
     report(std::string(verb(access)) + " shared memory at byte " + std::to_string(place - begin) +
-           ", to which a cp.async that was not waited for still copies, in " + name_of_code(code));
+           ", to which a copy that was not waited for still writes, in " + name_of_code(code));
   }
   Shadow& all = shadow();
   Stamp now;
@@ -175,6 +180,27 @@ void check_shared_access(const std::byte* place, std::size_t bytes, Access acces
     }
     at = part_end;
   }
+}
+
+void stamp_landing(const std::byte* place, std::size_t bytes, unsigned barrier, uint32_t landing,
+                   const void* code) {
+  Shadow& all = shadow();
+  Cell cell{};
+  cell.writer.epoch = all.epoch;
+  cell.writer.time = landing;
+  cell.writer.thread = static_cast<uint16_t>(kMaxThreads + barrier);
+  cell.writer.access = Access::kWrite;
+  cell.writer.code = code_distance(code);
+  const auto word = static_cast<std::size_t>(place - shared_arena()) / kWordBytes;
+  for (std::size_t i = word; i < word + bytes / kWordBytes; ++i) {
+    all.words[i] = cell;
+    all.split[i] = 0;
+  }
+}
+
+void learn_landings(unsigned barrier, uint32_t landing) {
+  uint32_t& known = shadow().landings[thread_index()][barrier];
+  known = std::max(known, landing);
 }
 
 void order_blocks() {

@@ -58,6 +58,12 @@ void finish_copy(std::byte* place, const std::byte* global, std::size_t bytes, c
   std::memset(place + bytes, 0, kCopyBytes - bytes);
 }
 
+void finish_bulk_copy(std::byte* place, const std::byte* global, std::size_t bytes) {
+  arena.copied[copy_index(place)] = false;
+  if (bytes > 0) std::memcpy(place, global, bytes);
+  std::memset(place + bytes, 0, kCopyBytes - bytes);
+}
+
 bool is_being_copied(const std::byte* place, std::size_t bytes) {
   const std::size_t last = copy_index(place + bytes - 1);
   for (std::size_t i = copy_index(place); i <= last; ++i) {

@@ -23,6 +23,8 @@ void open_shared_arena(std::size_t bytes);
 inline constexpr std::size_t kCopyBytes = 16;
 void poison_for_copy(std::byte* place, const void* code);
 void finish_copy(std::byte* place, const std::byte* global, std::size_t bytes, const void* code);
+// The same where the copy is no thread's: the place is nobody's yet.
+void finish_bulk_copy(std::byte* place, const std::byte* global, std::size_t bytes);
 // Whether a copy into one of these bytes is under way.
 bool is_being_copied(const std::byte* place, std::size_t bytes);
 

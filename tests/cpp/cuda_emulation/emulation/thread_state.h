@@ -29,6 +29,9 @@ struct Thread {
 };
 
 Thread* running_thread();
+// The running thread goes on once somebody wakes it. `what`: what it waits for.
+void suspend_thread(const char* what);
+void wake_thread(Thread& thread);
 void finish_copies(Thread& thread);  // all of them
 
 }  // namespace cuda_emulation

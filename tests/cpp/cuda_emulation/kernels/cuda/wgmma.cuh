@@ -21,7 +21,6 @@ inline uint64_t wgmma_rows(const void* shared_rows) {
 }
 inline constexpr uint64_t kWgmmaStep = 32 >> 4;
 
-inline void publish_to_wgmma() {}
 template <int kSums, int kFactors>
 void wgmma_begin(float (&)[kSums][4], uint32_t (&)[kFactors][4]) {}
 template <int kSums>
