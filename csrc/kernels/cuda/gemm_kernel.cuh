@@ -41,6 +41,7 @@ struct GemmShared {
   typename Shape::Rows::template Arrivals<Shape::kStages> arrivals;
 
   __device__ __forceinline__ Stage& stage(int index) {
+    static_assert(sizeof(GemmShared) <= kStageAlignment);
     return *reinterpret_cast<Stage*>(reinterpret_cast<std::byte*>(this) + kStageAlignment +
                                      index * kStageBytes);
   }

@@ -13,7 +13,7 @@
 #include "kernels/cuda/gemm_outputs.cuh"
 #include "kernels/cuda/gemm_task.h"
 #include "kernels/cuda/gemm_weights.cuh"
-#include "kernels/cuda/tensor_map.h"
+#include "kernels/cuda/tensor_map.cuh"
 #include "kernels/cuda/tma.cuh"
 
 namespace chatglm::kernels::cuda {

@@ -170,8 +170,8 @@ void expect_exact_product(Backend& backend) {
 
 TEST_F(CudaEmulated, WarpgroupsThatAreWrongAreNotUsed) {
   const std::string refusal = "; wgmma products gave other results than mma.sync here; not used";
-  for (const DeviceSpec& wrong :
-       {DeviceSpec{.wrong_wgmma = true}, DeviceSpec{.missing_code = "WgmmaShape"}}) {
+  for (const DeviceSpec& wrong : {DeviceSpec{.wrong_wgmma = true}, DeviceSpec{.old_driver = true},
+                                  DeviceSpec{.missing_code = "WgmmaShape"}}) {
     cuda_emulation::set_devices({wrong});
     const auto backend = cuda_backend();
     backend->reserve(16, 64);
