@@ -12,6 +12,7 @@
 #include "backend/cuda_self_check.h"
 #include "backend/cuda_staging.h"
 #include "backend/operation_checks.h"
+#include "base/env.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "kernels/cuda/attention.h"
@@ -149,7 +150,8 @@ class CudaBackend final : public Backend {
   const cuda::Device device_;
   const std::string name_, isa_;
   kernels::cuda::DeviceTraits traits_;
-  bool warpgroups_checked_ = false;
+  // Why wgmma is not used, as description() says it; "": it is. Nothing: not looked at yet.
+  std::optional<std::string> wgmma_refusal_;
   const int64_t most_recorded_rows_;
   ThreadPool threads_;
   const cuda::Stream stream_;
@@ -164,16 +166,19 @@ class CudaBackend final : public Backend {
 };
 
 std::string CudaBackend::description() const {
-  const bool refused = warpgroups_checked_ && !traits_.warpgroups;
-  return device_.description() +
-         (refused ? "; wgmma products gave other results than mma.sync here; not used" : "");
+  return device_.description() + wgmma_refusal_.value_or("");
 }
 
 // Before the first product that would be computed by them.
 void CudaBackend::check_warpgroups() {
-  if (warpgroups_checked_ || device_.compute_capability != 90) return;
+  if (wgmma_refusal_ || device_.compute_capability != 90) return;
+  if (!env::allows_wgmma()) {
+    wgmma_refusal_ = "; wgmma is turned off (CHATGLM_WGMMA=0)";
+    return;
+  }
   traits_.warpgroups = cuda::warpgroups_agree(traits_, stream_.get());
-  warpgroups_checked_ = true;
+  wgmma_refusal_ =
+      traits_.warpgroups ? "" : "; wgmma products gave other results than mma.sync here; not used";
 }
 
 std::optional<int64_t> CudaBackend::free_memory_bytes() const {

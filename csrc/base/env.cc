@@ -41,4 +41,13 @@ std::optional<std::string> demo_model() {
   return read("CHATGLM_DEMO_MODEL");
 }
 
+bool allows_wgmma() {
+  const std::string text = read("CHATGLM_WGMMA").value_or("1");
+  if (text != "0" && text != "1") {
+    throw Error(ErrorKind::kInvalidArgument, "expected 0 or 1, found '" + text + "'",
+                "CHATGLM_WGMMA");
+  }
+  return text == "1";
+}
+
 }  // namespace chatglm::env

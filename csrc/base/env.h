@@ -13,5 +13,7 @@ std::optional<std::string> forced_isa();
 std::optional<int> num_threads();
 // CHATGLM_DEMO_MODEL: path of the model used when none is named.
 std::optional<std::string> demo_model();
+// CHATGLM_WGMMA=0: GPUs of compute capability 9.0 multiply with mma.sync, as those before them.
+bool allows_wgmma();
 
 }  // namespace chatglm::env

@@ -209,6 +209,20 @@ TEST_F(CudaEmulated, QueriesKeysAndValuesTakeOneKernel) {
   }
 }
 
+TEST_F(CudaEmulated, WarpgroupsCanBeTurnedOff) {
+  cuda_emulation::set_devices({{.missing_code = "WgmmaShape"}});
+  setenv("CHATGLM_WGMMA", "0", 1);
+  const auto backend = cuda_backend();
+  expect_exact_product(*backend);
+  EXPECT_TRUE(backend->description().ends_with("; wgmma is turned off (CHATGLM_WGMMA=0)"))
+      << backend->description();
+  setenv("CHATGLM_WGMMA", "off", 1);
+  const Error error =
+      error_of(ErrorKind::kInvalidArgument, [] { cuda_backend()->reserve(17, 64); });
+  EXPECT_EQ(error.message(), "expected 0 or 1, found 'off'");
+  unsetenv("CHATGLM_WGMMA");
+}
+
 TEST_F(CudaEmulated, AFaultStaysAndIsTold) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "the address sanitizer ends the program at the fault";
