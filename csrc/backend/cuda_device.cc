@@ -12,6 +12,21 @@ std::string device_name(int index) {
   return "cuda:" + std::to_string(index);
 }
 
+std::string cuda_version(int version) {  // 13000: 13.0
+  return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+std::string driver_problem(cudaError_t result) {
+  int driver = 0, runtime = 0;  // 0: there is no driver
+  if (result == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess &&
+      cudaRuntimeGetVersion(&runtime) == cudaSuccess) {
+    if (driver == 0) return "there is no NVIDIA driver here";
+    return "the NVIDIA driver is too old: it is for " + cuda_version(driver) +
+           ", this program is for " + cuda_version(runtime);
+  }
+  return std::string("the NVIDIA driver can't be used: ") + cudaGetErrorString(result);
+}
+
 // Empty: `properties` are those of the device.
 std::string find_device(int index, cudaDeviceProp& properties) {
   int count = 0;
@@ -28,8 +43,7 @@ std::string find_device(int index, cudaDeviceProp& properties) {
   if (result == cudaSuccess) result = cudaGetDeviceProperties(&properties, index);
   if (result != cudaSuccess) {
     static_cast<void>(cudaGetLastError());
-    return std::string("the NVIDIA driver can't be used (is one installed?): ") +
-           cudaGetErrorString(result);
+    return driver_problem(result);
   }
   if (10 * properties.major + properties.minor < kLeastComputeCapability) {
     return std::string(properties.name) + " has compute capability " +

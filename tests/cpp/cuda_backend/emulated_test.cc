@@ -17,6 +17,7 @@ class CudaEmulated : public CudaTest {
  protected:
   void TearDown() override {
     cuda_emulation::set_devices({DeviceSpec{}});
+    cuda_emulation::set_driver(13000);
     CudaTest::TearDown();
   }
 };
@@ -66,6 +67,17 @@ TEST_F(CudaEmulated, WithoutAGpuTheCpuIsTaken) {
   EXPECT_EQ(create_backend("auto", {})->device(), "cpu");
   const Error error = error_of(ErrorKind::kDevice, [] { create_backend("cuda", {}); });
   EXPECT_STREQ(error.what(), "device 'cuda': there is no NVIDIA GPU here");
+}
+
+TEST_F(CudaEmulated, ADriverThatIsTooOldIsToldFromNone) {
+  cuda_emulation::set_driver(12040);
+  EXPECT_EQ(create_backend("auto", {})->device(), "cpu");
+  EXPECT_EQ(why_no_cuda(0),
+            "the NVIDIA driver is too old: it is for CUDA 12.4, this program is for CUDA 13.0");
+  cuda_emulation::set_driver(0);
+  EXPECT_EQ(why_no_cuda(0), "there is no NVIDIA driver here");
+  cuda_emulation::set_driver(13010);
+  EXPECT_EQ(why_no_cuda(0), "");
 }
 
 TEST_F(CudaEmulated, AnOldGpuIsNoGpu) {

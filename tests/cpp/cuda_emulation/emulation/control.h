@@ -24,6 +24,9 @@ std::size_t shared_bytes_per_block(const DeviceSpec& device);
 // Replaces the devices (one DeviceSpec{} at the start). Nothing may be allocated then.
 void set_devices(std::vector<DeviceSpec> devices);
 
+// The driver's version of CUDA, 13000 at the start; 0: there is none.
+void set_driver(int version);
+
 // What was made and not given back, over all devices.
 struct Counts {
   std::size_t device_allocations = 0;

@@ -26,6 +26,8 @@ const std::map<cudaError_t, ErrorText>& error_texts() {
        {"cudaErrorInvalidConfiguration", "invalid configuration argument"}},
       {cudaErrorInvalidMemcpyDirection,
        {"cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"}},
+      {cudaErrorInsufficientDriver,
+       {"cudaErrorInsufficientDriver", "CUDA driver version is insufficient for the runtime's"}},
       {cudaErrorNoDevice, {"cudaErrorNoDevice", "no CUDA-capable device is detected"}},
       {cudaErrorInvalidDevice, {"cudaErrorInvalidDevice", "invalid device ordinal"}},
       {cudaErrorNoKernelImageForDevice,
@@ -134,9 +136,11 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
 }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
+  const Locked lock(host().mutex);
+  *version = host().driver;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
-  return cudaDriverGetVersion(version);
+  *version = kRuntimeVersion;
+  return cudaSuccess;
 }

@@ -160,6 +160,11 @@ void set_devices(std::vector<DeviceSpec> devices) {
   this_device = 0;
 }
 
+void set_driver(int version) {
+  const Locked lock(host().mutex);
+  host().driver = version;
+}
+
 Counts live_counts() {
   const Locked lock(host().mutex);
   Counts counts;
@@ -200,6 +205,8 @@ using cuda_emulation::Locked;
 
 cudaError_t cudaGetDeviceCount(int* count) {
   const Locked lock(host().mutex);
+  *count = 0;
+  if (host().driver < cuda_emulation::kRuntimeVersion) return fail(cudaErrorInsufficientDriver);
   *count = static_cast<int>(host().devices.size());
   return *count == 0 ? fail(cudaErrorNoDevice) : cudaSuccess;
 }

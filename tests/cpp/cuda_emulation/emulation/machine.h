@@ -57,9 +57,12 @@ struct CUgraphExec_st {
 
 namespace cuda_emulation {
 
+inline constexpr int kRuntimeVersion = 13000;  // CUDA 13.0
+
 struct Host {
   std::recursive_mutex mutex;  // a kernel runs while a caller waits for it
   std::vector<DeviceSpec> devices{DeviceSpec{}};
+  int driver = kRuntimeVersion;
   uint64_t streams_made = 0;
   std::map<CUstream_st*, std::unique_ptr<CUstream_st>> streams;
   std::map<CUevent_st*, std::unique_ptr<CUevent_st>> events;
