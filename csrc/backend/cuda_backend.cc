@@ -51,21 +51,24 @@ class CudaWeight final : public Weight {
  public:
   enum class Use { kTable, kMatrix };
   CudaWeight(Use use, const kernels::cuda::WeightLayout& layout, DeviceMemory memory,
-             const Backend& owner)
+             bool fits_half, const Backend& owner)
       : Weight(layout.n, layout.k, layout.dtype, memory.size_bytes()),
         use_(use),
         layout_(layout),
         memory_(std::move(memory)),
+        fits_half_(fits_half),
         owner_(owner) {}
   kernels::cuda::DeviceWeight view() const {
     return kernels::cuda::device_weight(layout_, memory_.data());
   }
+  bool fits_half() const { return fits_half_; }
   bool is(Use use, const Backend& owner) const { return use == use_ && &owner == &owner_; }
 
  private:
   const Use use_;
   const kernels::cuda::WeightLayout layout_;
   DeviceMemory memory_;
+  const bool fits_half_;
   const Backend& owner_;
 };
 
@@ -243,8 +246,8 @@ std::unique_ptr<Weight> CudaBackend::load(CudaWeight::Use use, std::span<const T
   const kernels::cuda::WeightLayout layout =
       kernels::cuda::weight_layout(parts[0].dtype, rows, parts[0].cols);
   DeviceMemory memory(layout.size_bytes);
-  loader_.load(parts, layout, memory.data(), after_rows, context);
-  return std::make_unique<CudaWeight>(use, layout, std::move(memory), *this);
+  const bool fits_half = loader_.load(parts, layout, memory.data(), after_rows, context);
+  return std::make_unique<CudaWeight>(use, layout, std::move(memory), fits_half, *this);
 }
 
 void CudaBackend::reserve(int64_t rows, int64_t cols) {
@@ -350,7 +353,8 @@ kernels::cuda::LinearCall CudaBackend::checked_call(const Weight& weight, const 
           .y = y,
           .y_stride = stride,
           .accumulate = accumulate,
-          .gemm_scratch = gemm_scratch_.data()};
+          .gemm_scratch = gemm_scratch_.data(),
+          .fits_half = matrix->fits_half()};
 }
 
 void CudaBackend::linear(const Weight& weight, const float* bias, const LinearInput& input,

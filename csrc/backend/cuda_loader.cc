@@ -1,6 +1,9 @@
 #include "backend/cuda_loader.h"
 
 #include <algorithm>
+#include <atomic>
+
+#include "kernels/cuda/half_range.h"
 
 namespace chatglm::cuda {
 namespace {
@@ -29,8 +32,9 @@ void for_parts(std::span<const TensorView> parts, int64_t begin, int64_t end, co
 
 }  // namespace
 
-void Loader::load(std::span<const TensorView> parts, const kernels::cuda::WeightLayout& layout,
+bool Loader::load(std::span<const TensorView> parts, const kernels::cuda::WeightLayout& layout,
                   std::byte* destination, Backend::ReleaseHint after_rows, void* context) {
+  std::atomic<bool> fits = true;
   const auto layout_of = [&](int64_t rows) {
     return kernels::cuda::weight_layout(layout.dtype, rows, layout.k);
   };
@@ -45,6 +49,7 @@ void Loader::load(std::span<const TensorView> parts, const kernels::cuda::Weight
         [&](int64_t begin, int64_t end, int) {
           for_parts(parts, first + begin, first + end, [&](const TensorView& rows, int64_t row) {
             kernels::cuda::pack_rows(rows.data, rows.rows, packed, row - first, memory);
+            if (!kernels::cuda::fits_half(packed, row - first, rows.rows, memory)) fits = false;
             if (after_rows != nullptr) after_rows(context, rows);
           });
         });
@@ -60,6 +65,7 @@ void Loader::load(std::span<const TensorView> parts, const kernels::cuda::Weight
     }
     check(cudaEventRecord(piece.copied.get(), stream_), "load");
   }
+  return fits;
 }
 
 Loader::Piece& Loader::next_piece(int64_t size_bytes) {

@@ -19,8 +19,9 @@ class Loader {
 
   // Enqueues the rows of `parts`, one below the other (one type, one number of columns), as
   // `layout` wants them at `destination` (layout.size_bytes). The sources were read when this
-  // returns; after_rows, unless nullptr, was called by the threads for all of them.
-  void load(std::span<const TensorView> parts, const kernels::cuda::WeightLayout& layout,
+  // returns; after_rows, unless nullptr, was called by the threads for all of them. Returns what
+  // fits_half() says of all rows.
+  bool load(std::span<const TensorView> parts, const kernels::cuda::WeightLayout& layout,
             std::byte* destination, Backend::ReleaseHint after_rows, void* context);
   // Gives the pinned memory back until it is needed again.
   void release();

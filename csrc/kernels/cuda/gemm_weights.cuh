@@ -13,9 +13,8 @@
 // f16: the difference is exact, so are the scales of q4_0 and q8_0. What is rounded, by 2^-11 of it
 // at most: the result, and of other types also the scale and the minimum (in brackets, which f32
 // computes): |error| <= 2^-11 (|weight| + |minimum + scale c| + |scale (code - c)|). Scales below
-// 2^-14 are f16's subnormal numbers, off by 2^-25 at most. What is beyond 65504, a scale or a
-// weight, becomes infinite: blocks can say so (d of q6_k times 127), weights of that size can't be
-// trained.
+// 2^-14 are f16's subnormal numbers, off by 2^-25 at most. Matrices with more than f16 can hold
+// don't come here (half_range.h).
 #pragma once
 
 #include <cuda_fp16.h>

@@ -1,5 +1,7 @@
 #include "kernels/cuda/linear.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/product.h"
 
@@ -84,8 +86,14 @@ bool can_store_outputs(const LinearCall& call, const RotateAndStoreArgs& heads) 
 }  // namespace
 
 void linear(const LinearCall& call, const DeviceTraits& device, Stream stream) {
-  if (call.input.m == 0) return;
-  enqueue(call, {}, device, stream);
+  const int64_t at_once = call.fits_half ? call.input.m : kGemvRows;
+  for (int64_t first = 0; first < call.input.m; first += at_once) {
+    LinearCall rows = call;
+    rows.input.x += first * call.input.k * (call.input.gated ? 2 : 1);
+    rows.input.m = std::min(at_once, call.input.m - first);
+    rows.y += first * call.y_stride;
+    enqueue(rows, {}, device, stream);
+  }
 }
 
 void linear_rotate_store(const LinearCall& call, const RotateAndStoreArgs& heads,

@@ -35,6 +35,9 @@ struct LinearCall {
   // (kGemmScratchBytes), see gemm.h: products of more than kGemvRows rows with a matrix of few rows
   // are spread over more of the GPU. nullptr: they are not, and have the same results.
   std::byte* gemm_scratch = nullptr;
+  // Whether the weights do (half_range.h). Those that don't are multiplied with kGemvRows rows at a
+  // time, whose kernels take them as they are.
+  bool fits_half = true;
 };
 
 // Enqueues the preparation of the inputs and the product.

@@ -1,9 +1,13 @@
 // How matrices come to the device: in pieces, from several parts, with their sources given back.
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <mutex>
 
 #include "backend/cuda_loader.h"
+#include "base/float16.h"
 #include "cuda_backend/test_support.h"
+#include "kernels/cuda/product.h"
 
 namespace chatglm {
 namespace {
@@ -113,6 +117,39 @@ TEST_F(CudaLoading, ProductsTakeTheRowsInOrder) {
   backend->linear(*matrix, nullptr, input->as<float>(), 1, output->as<float>());
   const std::vector<float> y = downloaded(*backend, *output);
   for (std::size_t row = 0; row < y.size(); ++row) EXPECT_EQ(y[row], static_cast<float>(row % 7));
+}
+
+// Blocks may hold what f16 can't: products of many rows must not make it infinite.
+TEST_F(CudaLoading, WeightsBeyondHalfAreMultiplied) {
+  constexpr int64_t kRows = 21, kWidth = 256;
+  const auto backend = cuda_backend();
+  backend->reserve(kRows, kWidth);
+  const std::vector<float> x = random_floats(kRows * kWidth, 3);
+  const auto input = uploaded(*backend, x), y = backend->allocate(kRows * kWidth * 4);
+  for (const auto& [dtype, scale_at] : {std::pair{DType::kQ8_0, 0}, {DType::kQ6_K, 208}}) {
+    // Codes are random; the scale is that of every block.
+    std::vector<std::byte> stored(
+        static_cast<std::size_t>(kWidth * dtype_info(dtype).row_bytes(kWidth)));
+    std::mt19937 random(5);
+    for (std::byte& byte : stored) byte = static_cast<std::byte>(random() >> 8);
+    const auto block_bytes =
+        static_cast<std::size_t>(dtype_info(dtype).row_bytes(dtype_info(dtype).block_elements));
+    const Half scale = float_to_half(60000.0F);
+    for (std::size_t at = 0; at < stored.size(); at += block_bytes) {
+      std::memcpy(stored.data() + at + scale_at, &scale, sizeof(scale));
+    }
+    const TensorView view{dtype, 2, kWidth, kWidth, stored.data()};
+    const auto matrix = backend->load_matrix({&view, 1});
+    backend->linear(*matrix, nullptr, input->as<float>(), kRows, y->as<float>());
+    const std::vector<float> together = downloaded(*backend, *y);
+    for (const int64_t first : {int64_t{0}, kernels::cuda::kGemvRows}) {
+      backend->linear(*matrix, nullptr, input->as<float>() + first * kWidth,
+                      std::min(kRows - first, kernels::cuda::kGemvRows),
+                      y->as<float>() + first * kWidth);
+    }
+    EXPECT_EQ(downloaded(*backend, *y), together) << dtype_info(dtype).name;
+    for (const float value : together) ASSERT_TRUE(std::isfinite(value)) << dtype_info(dtype).name;
+  }
 }
 
 TEST_F(CudaLoading, TablesHaveTheValuesOfTheirType) {
