@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "kernels/args.h"
+#include "sampling/choice.h"
 #include "tensor/tensor_view.h"
 
 namespace chatglm {
@@ -233,6 +234,14 @@ class Backend {
   // output (row_ids, cols): the rows of x (?, cols) named by row_ids.
   virtual void gather_rows(const float* x, int64_t cols, const int32_t* row_ids,
                            int64_t num_row_ids, float* output) = 0;
+
+  // Chooses a column of each of the rows of logits (?, cols) named by `rows`, by a rule each, and
+  // waits for the choices. What can't be chosen is an error of its row alone. A choice depends on
+  // its row and rule only; on the host it is try_choose_token()'s, elsewhere too but where that
+  // hangs on the rounding of a sum.
+  // Here: on the host, one row after the other.
+  virtual void choose(const float* logits, int64_t cols, std::span<const int32_t> rows,
+                      std::span<const ChoiceRule> rules, std::span<Choice> choices);
 };
 
 }  // namespace chatglm

@@ -114,6 +114,8 @@ class CpuBackend final : public Backend {
   void gelu(const kernels::GeluArgs& args) override;
   void gather_rows(const float* x, int64_t cols, const int32_t* row_ids, int64_t num_row_ids,
                    float* output) override;
+  void choose(const float* logits, int64_t cols, std::span<const int32_t> rows,
+              std::span<const ChoiceRule> rules, std::span<Choice> choices) override;
 
  private:
   const void* prepare(const kernels::LinearKernel& kernel, const LinearInput& input, int64_t rows,
@@ -155,6 +157,7 @@ class CpuBackend final : public Backend {
   AttentionPlan attention_;     // of the call that runs
   HostMemory prepared_inputs_;  // (rows, input_row_bytes) of the product that runs
   HostMemory scratch_;          // (num_threads, scratch_bytes) of its calls
+  std::vector<ChoiceWorkspace> choosing_;  // (num_threads)
 };
 
 std::unique_ptr<Weight> CpuBackend::load_matrix(std::span<const TensorView> parts,
@@ -335,6 +338,19 @@ void CpuBackend::gather_rows(const float* x, int64_t cols, const int32_t* row_id
   run(num_row_ids, kMoveCost * cols, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) copy(output + i * cols, x + row_ids[i] * cols, row_bytes);
   });
+}
+
+void CpuBackend::choose(const float* logits, int64_t cols, std::span<const int32_t> rows,
+                        std::span<const ChoiceRule> rules, std::span<Choice> choices) {
+  choosing_.resize(static_cast<std::size_t>(threads_.num_threads()));
+  const auto body = [&](int64_t begin, int64_t end, int thread) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      choices[i] = try_choose_token(
+          rules[i], {logits + rows[i] * cols, static_cast<std::size_t>(cols)},
+          choosing_[static_cast<std::size_t>(thread)]);
+    }
+  };
+  run_threads(static_cast<int64_t>(rows.size()), kExpCost * cols, body);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backend/cuda_ceiling.h"
+#include "backend/cuda_choice.h"
 #include "backend/cuda_device.h"
 #include "backend/cuda_graphs.h"
 #include "backend/cuda_loader.h"
@@ -85,7 +86,8 @@ class CudaBackend final : public Backend {
         stream_(cuda::make_stream(device_.index)),
         loader_(threads_, stream_.get()),
         staging_(stream_.get()),
-        graphs_(stream_.get()) {}
+        graphs_(stream_.get()),
+        chooser_(stream_.get(), starts_early()) {}
   ~CudaBackend() override { static_cast<void>(cudaStreamSynchronize(stream_.get())); }
 
   std::string_view device() const override { return name_; }
@@ -127,6 +129,8 @@ class CudaBackend final : public Backend {
   void gelu(const kernels::GeluArgs& args) override;
   void gather_rows(const float* x, int64_t cols, const int32_t* row_ids, int64_t num_row_ids,
                    float* output) override;
+  void choose(const float* logits, int64_t cols, std::span<const int32_t> rows,
+              std::span<const ChoiceRule> rules, std::span<Choice> choices) override;
 
  private:
   // Calls work(stream), which enqueues kernels that may read the staged batch.
@@ -161,6 +165,7 @@ class CudaBackend final : public Backend {
   cuda::Loader loader_;
   cuda::Staging staging_;
   cuda::Graphs graphs_;
+  cuda::Chooser chooser_;
   DeviceMemory prepared_inputs_;  // of the product that runs
   DeviceMemory gemm_scratch_;     // the same; empty where no product has many rows
   kernels::cuda::AttentionPlan attention_;
@@ -452,6 +457,15 @@ void CudaBackend::gather_rows(const float* x, int64_t cols, const int32_t* row_i
   enqueue("gather_rows", [&](cudaStream_t stream) {
     kernels::cuda::gather_rows(x, cols, row_ids, num_row_ids, output, stream);
   });
+}
+
+void CudaBackend::choose(const float* logits, int64_t cols, std::span<const int32_t> rows,
+                         std::span<const ChoiceRule> rules, std::span<Choice> choices) {
+  if (cols > kernels::cuda::kMostChoiceColumns) {
+    return Backend::choose(logits, cols, rows, rules, choices);
+  }
+  const CurrentDevice current(device_.index);
+  chooser_.choose(logits, cols, rows, rules, choices);
 }
 
 }  // namespace

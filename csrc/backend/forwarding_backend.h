@@ -77,6 +77,10 @@ class ForwardingBackend : public Backend {
                    float* output) override {
     inner_->gather_rows(x, cols, row_ids, num_row_ids, output);
   }
+  void choose(const float* logits, int64_t cols, std::span<const int32_t> rows,
+              std::span<const ChoiceRule> rules, std::span<Choice> choices) override {
+    inner_->choose(logits, cols, rows, rules, choices);
+  }
 
  private:
   std::unique_ptr<Backend> inner_;

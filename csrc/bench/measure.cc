@@ -14,7 +14,7 @@ namespace chatglm {
 namespace {
 
 // Sequences that own all pages of a cache, driven without scheduler or sampler: what is timed is
-// the forward pass.
+// the forward pass and a greedy choice from its logits.
 class Sequences {
  public:
   // Room for `positions` of each sequence and steps of up to max_rows rows, of which each sequence
@@ -27,9 +27,7 @@ class Sequences {
         kv_(backend, kv_shape(model.config(), kv_dtype),
             count * pages_each_ * PagedKv::page_bytes(kv_shape(model.config(), kv_dtype))),
         block_table_(static_cast<std::size_t>(count * pages_each_)),
-        layouts_(static_cast<std::size_t>(count)),
-        logits_(backend.allocate_host(count * max_logits * model.config().vocab_size *
-                                      static_cast<int64_t>(sizeof(float)))) {
+        layouts_(static_cast<std::size_t>(count)) {
     kv_.grow(kv_.max_pages());
     std::iota(block_table_.begin(), block_table_.end(), 0);
     model_.reserve(std::max(max_rows, count * max_logits), count * max_logits);
@@ -135,7 +133,15 @@ class Sequences {
             .logit_rows = logit_rows_};
   }
 
-  void step() { model_.forward(batch(), kv_.views(), logits_->as<float>()); }
+  // Waits for the choices. What the tokens are does not matter: random weights give anything.
+  void step() {
+    model_.forward(batch(), kv_.views());
+    choice_rows_.resize(logit_rows_.size());
+    std::iota(choice_rows_.begin(), choice_rows_.end(), 0);
+    rules_.resize(logit_rows_.size());
+    choices_.resize(logit_rows_.size());
+    backend_.choose(model_.logits(), model_.config().vocab_size, choice_rows_, rules_, choices_);
+  }
 
   Model& model_;
   Backend& backend_;
@@ -144,8 +150,9 @@ class Sequences {
   std::mt19937 generator_{20231027};   // NOLINT: a fixed seed on purpose
   std::vector<int32_t> block_table_;   // (sequences, pages_each_)
   std::vector<PromptLayout> layouts_;  // (sequences) causal
-  std::unique_ptr<Buffer> logits_;     // (sequences * logits of each, vocab) on the host
-  std::vector<int32_t> tokens_, positions_, visible_, sequence_, logit_rows_;
+  std::vector<int32_t> tokens_, positions_, visible_, sequence_, logit_rows_, choice_rows_;
+  std::vector<ChoiceRule> rules_;  // greedy
+  std::vector<Choice> choices_;
 };
 
 // Multiply-adds (two each) for one token of a prompt of `count` tokens at `depth`: all matrices but

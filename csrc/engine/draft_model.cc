@@ -105,16 +105,21 @@ Sequence* DraftModel::follow(const Sequence& sequence) {
 void DraftModel::catch_up(std::span<const Draft> drafts) {
   const std::span<const Chunk> chunks = scheduler_.plan();
   if (chunks.empty()) return;
-  std::span<const float> logits = run(chunks);
+  runner_.run(chunks, kv_);
+  guessing_.clear();
+  guess_rows_.clear();
+  int64_t end_row = 0;
   for (const Chunk& chunk : chunks) {
     Sequence& own = *chunk.sequence;
-    const auto size = static_cast<std::size_t>(chunk.num_logits() * model_.config().vocab_size);
+    end_row += chunk.num_logits();
     if (!chunk.must_be_repeated()) scheduler_.mark_computed(own, chunk.end);
     const bool is_asked =
         std::ranges::any_of(drafts, [&](const Draft& d) { return d.own == &own; });
-    if (is_asked && own.num_uncomputed() == 0) own.draft = {likeliest(logits.first(size))};
-    logits = logits.subspan(size);
+    if (!is_asked || own.num_uncomputed() > 0) continue;
+    guessing_.push_back(&own);
+    guess_rows_.push_back(static_cast<int32_t>(end_row - 1));
   }
+  add_guesses();
 }
 
 // Further guesses, each from the one before.
@@ -130,27 +135,30 @@ void DraftModel::extend(std::span<const Draft> drafts) {
     if (chunks.empty()) return;
     using Clock = std::chrono::steady_clock;
     const Clock::time_point begin = Clock::now();
-    std::span<const float> logits = run(chunks);
+    runner_.run(chunks, kv_);
+    guessing_.clear();
+    guess_rows_.clear();
+    for (const Chunk& chunk : chunks) {
+      guess_rows_.push_back(static_cast<int32_t>(guessing_.size()));
+      guessing_.push_back(chunk.sequence);
+    }
+    add_guesses();
     const std::chrono::duration<double, std::milli> elapsed = Clock::now() - begin;
     constexpr double kMemory = 0.9;
     ms_per_token_ = ms_per_token_ == 0 ? elapsed.count()
                                        : kMemory * ms_per_token_ + (1 - kMemory) * elapsed.count();
-    const auto row_size = static_cast<std::size_t>(model_.config().vocab_size);
-    for (const Chunk& chunk : chunks) {
-      chunk.sequence->draft.push_back(likeliest(logits.first(row_size)));
-      logits = logits.subspan(row_size);
-    }
   }
 }
 
-std::span<const float> DraftModel::run(std::span<const Chunk> chunks) {
-  return runner_.run(chunks, kv_);
-}
-
-// Logits that are no numbers make a bad guess, no error: the large model has the last word.
-int32_t DraftModel::likeliest(std::span<const float> logits) const {
-  const auto begin = logits.begin();
-  return static_cast<int32_t>(std::max_element(begin, begin + vocab_size_) - begin);
+// Logits that are no numbers, and tokens that the large model does not have, are no guess: it goes
+// on alone.
+void DraftModel::add_guesses() {
+  rules_.assign(guess_rows_.size(), ChoiceRule{});
+  const std::span<const Choice> choices = runner_.choose(guess_rows_, rules_);
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const bool is_token = choices[i].error.empty() && choices[i].token < vocab_size_;
+    if (is_token) guessing_[i]->draft.push_back(choices[i].token);
+  }
 }
 
 KvBudgets divide_kv_budget(const ModelConfig& model, const ModelConfig& draft, DType kv_dtype,

@@ -49,8 +49,7 @@ class DraftModel final : public Drafter {
   Sequence* follow(const Sequence& sequence);
   void catch_up(std::span<const Draft> drafts);
   void extend(std::span<const Draft> drafts);
-  std::span<const float> run(std::span<const Chunk> chunks);
-  int32_t likeliest(std::span<const float> logits) const;
+  void add_guesses();
 
   const Model& model_;
   const int64_t vocab_size_;  // of both models
@@ -60,6 +59,10 @@ class DraftModel final : public Drafter {
   const SchedulerLimits limits_;
   Scheduler scheduler_;
   Runner runner_;
+  // Of a run: who gets a guess, from which rows of the logits; the likeliest token each.
+  std::vector<Sequence*> guessing_;
+  std::vector<int32_t> guess_rows_;
+  std::vector<ChoiceRule> rules_;
   double ms_per_token_ = 0;
 };
 

@@ -51,6 +51,16 @@ int64_t kv_budget_bytes(const ModelConfig& config, const EngineOptions& options,
                                                        config.prefix_length + config.max_length);
 }
 
+// Tokens that are chosen after the chunk's rows: its sequence's next one, and one for each guess.
+int64_t num_choices(const Chunk& chunk) {
+  const bool is_whole = chunk.end >= chunk.sequence->num_tokens() && !chunk.must_be_repeated();
+  return is_whole && chunk.sequence->wants_next_token() ? 1 + chunk.num_guesses() : 0;
+}
+
+bool wants_prompt_logits(const Sequence& sequence) {
+  return sequence.on_prompt_logits && sequence.num_logits_given < sequence.prompt_tokens;
+}
+
 }  // namespace
 
 struct Engine::Impl {
@@ -81,9 +91,10 @@ struct Engine::Impl {
 
   void check_prompt_length(const Request& request) const;
   void check_token(int32_t token, const char* field) const;
-  std::span<const float> run(std::span<const Chunk> chunks);
-  void take(const Chunk& chunk, std::span<const float> logits);
-  void take_tokens(const Chunk& chunk, std::span<const float> logits);
+  void compute(std::span<const Chunk> chunks);
+  void ask(const Chunk& chunk, int64_t first_row);
+  void take(const Chunk& chunk, int64_t first_row, std::span<const Choice> choices);
+  void take_tokens(const Chunk& chunk, int64_t first_row, std::span<const Choice> choices);
   void finish(Sequence* sequence, FinishReason reason, const std::string& error = {});
   void remove(Sequence* sequence);
 
@@ -99,6 +110,10 @@ struct Engine::Impl {
   Runner runner;
   Speculation speculation;
   SamplerWorkspace workspace;
+  // Of the step: what is chosen by the samplers' rules, and from which rows of the logits.
+  std::vector<ChoiceRule> rules;
+  std::vector<int32_t> choice_rows;
+  std::span<const Choice> choices;
   std::vector<StepOutput> events;  // not yet returned
   EngineStats counts;              // what stats() can't ask others for
   RequestId last_id = 0;
@@ -183,32 +198,66 @@ std::vector<StepOutput> Engine::step() {
   const std::span<const Chunk> chunks = impl.scheduler.plan();
   if (!chunks.empty()) {
     impl.speculation.add_guesses(impl.scheduler, chunks);
-    std::span<const float> logits = impl.run(chunks);
+    impl.compute(chunks);
     ++impl.counts.steps;
+    int64_t row = 0;
+    std::span<const Choice> choices = impl.choices;
     for (const Chunk& chunk : chunks) {
-      const auto size = static_cast<std::size_t>(chunk.num_logits() * impl.config.vocab_size);
+      const auto count = static_cast<std::size_t>(num_choices(chunk));
+      const int64_t num_rows = chunk.num_logits();
       try {
-        impl.take(chunk, logits.first(size));
+        impl.take(chunk, row, choices.first(count));
       } catch (const std::exception& error) {
         impl.finish(chunk.sequence, FinishReason::kError, error.what());
       }
-      logits = logits.subspan(size);
+      choices = choices.subspan(count);
+      row += num_rows;
     }
   }
   return std::exchange(impl.events, {});
 }
 
-std::span<const float> Engine::Impl::run(std::span<const Chunk> chunks) {
+// Runs the model, and all choices of the step at once. Changes no sequence.
+void Engine::Impl::compute(std::span<const Chunk> chunks) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point begin = Clock::now();
-  const std::span<const float> logits = runner.run(chunks, kv);
+  runner.run(chunks, kv);
+  rules.clear();
+  choice_rows.clear();
+  int64_t row = 0;
+  for (const Chunk& chunk : chunks) {
+    ask(chunk, row);
+    row += chunk.num_logits();
+  }
+  choices = runner.choose(choice_rows, rules);
   const std::chrono::duration<double, std::milli> elapsed = Clock::now() - begin;
   speculation.note_step(chunks, elapsed.count());
-  return logits;
 }
 
-// logits: (chunk.num_logits(), vocab_size)
-void Engine::Impl::take(const Chunk& chunk, std::span<const float> logits) {
+// Adds the chunk's choices to the step's, and has those logits brought that are wanted here. Its
+// logits begin at first_row.
+void Engine::Impl::ask(const Chunk& chunk, int64_t first_row) {
+  Sequence& sequence = *chunk.sequence;
+  const int64_t count = num_choices(chunk);
+  const int64_t first_choice = first_row + chunk.num_logits() - count;
+  if (count > 0) {
+    const std::span<const int32_t> guesses(sequence.draft);
+    sequence.sampler.add_rules(sequence.tokens, guesses.first(static_cast<std::size_t>(count - 1)),
+                               rules);
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    choice_rows.push_back(static_cast<int32_t>(first_choice + i));
+  }
+  if (wants_prompt_logits(sequence) && chunk.num_logits() > 0) {
+    runner.download(first_row, chunk.num_logits());
+  } else if (sequence.sampler.wants_logprobs() && count > 0) {
+    runner.download(first_choice, count);
+  }
+}
+
+// Its logits begin at first_row.
+void Engine::Impl::take(const Chunk& chunk, int64_t first_row,
+                        std::span<const Choice> chunk_choices) {
   Sequence& sequence = *chunk.sequence;
   counts.prompt_tokens_computed +=
       std::max<int64_t>(0, std::min(chunk.end, sequence.prompt_tokens) - chunk.begin);
@@ -216,30 +265,40 @@ void Engine::Impl::take(const Chunk& chunk, std::span<const float> logits) {
     scheduler.mark_computed(sequence, std::min(chunk.end, sequence.num_tokens()));
   }
 
-  if (sequence.num_logits_given < sequence.prompt_tokens && sequence.on_prompt_logits) {
-    if (chunk.num_logits() > 0) sequence.on_prompt_logits(chunk.first_logit, logits);
+  if (wants_prompt_logits(sequence)) {
+    if (chunk.num_logits() > 0) {
+      sequence.on_prompt_logits(chunk.first_logit,
+                                runner.downloaded(first_row, chunk.num_logits()));
+    }
     sequence.num_logits_given = std::max(sequence.num_logits_given, chunk.end_logit);
   }
   if (sequence.num_uncomputed() > 0) return;
   if (!sequence.wants_next_token()) return finish(&sequence, FinishReason::kLength);
-  take_tokens(chunk, logits);
+  take_tokens(chunk, first_row + chunk.num_logits() - std::ssize(chunk_choices), chunk_choices);
 }
 
-// After the last token and each right guess: what the sampler gives there, which is what it would
-// give in a step of its own. The first one that differs from the guess makes the rest worthless.
-void Engine::Impl::take_tokens(const Chunk& chunk, std::span<const float> logits) {
+// After the last token and each right guess: what was chosen there, which is what would have been
+// in a step of its own. The first one that differs from the guess makes the rest worthless.
+// first_row: of the logits that the first token was chosen from.
+void Engine::Impl::take_tokens(const Chunk& chunk, int64_t first_row,
+                               std::span<const Choice> chunk_choices) {
   Sequence& sequence = *chunk.sequence;
-  const auto vocab_size = static_cast<std::size_t>(config.vocab_size);
   const auto num_guesses = static_cast<std::size_t>(chunk.num_guesses());
-  logits = logits.last((num_guesses + 1) * vocab_size);
   sequence.num_proposed += chunk.num_guesses();
   counts.tokens_proposed += chunk.num_guesses();
   const int64_t first = sequence.num_tokens();
   FinishReason reason = FinishReason::kNone;
   for (std::size_t row = 0; row <= num_guesses && reason == FinishReason::kNone; ++row) {
     scheduler.mark_computed(sequence, sequence.num_tokens());
-    SampledToken token = sequence.sampler.sample(logits.subspan(row * vocab_size, vocab_size),
-                                                 sequence.tokens, workspace);
+    const Choice& choice = chunk_choices[row];
+    if (!choice.error.empty()) throw Error(ErrorKind::kRuntime, choice.error);
+    sequence.sampler.next();
+    SampledToken token;
+    token.token = choice.token;
+    if (sequence.sampler.wants_logprobs()) {
+      sequence.sampler.add_logprobs(runner.downloaded(first_row + static_cast<int64_t>(row), 1),
+                                    workspace, token);
+    }
     const bool was_guessed = row < num_guesses && sequence.draft[row] == token.token;
     ++counts.tokens_generated;
     counts.tokens_accepted += was_guessed ? 1 : 0;

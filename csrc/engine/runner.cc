@@ -8,10 +8,7 @@ namespace chatglm {
 
 Runner::Runner(Model& model, Backend& backend, int64_t max_rows, int64_t max_logit_rows,
                const CachePrefix& prefix)
-    : model_(model),
-      prefix_(prefix),
-      logits_(backend.allocate_host(max_logit_rows * model.config().vocab_size *
-                                    static_cast<int64_t>(sizeof(float)))) {
+    : model_(model), backend_(backend), max_logit_rows_(max_logit_rows), prefix_(prefix) {
   model_.reserve(max_rows, max_logit_rows);
   token_ids_.reserve(static_cast<std::size_t>(max_rows));
   positions_.reserve(static_cast<std::size_t>(max_rows));
@@ -21,7 +18,7 @@ Runner::Runner(Model& model, Backend& backend, int64_t max_rows, int64_t max_log
   logit_rows_.reserve(static_cast<std::size_t>(max_logit_rows));
 }
 
-std::span<const float> Runner::run(std::span<const Chunk> chunks, PagedKv& kv) {
+void Runner::run(std::span<const Chunk> chunks, PagedKv& kv) {
   pack(chunks);
   kv.grow(num_pages_);
   for (const Chunk& chunk : chunks) {
@@ -38,9 +35,33 @@ std::span<const float> Runner::run(std::span<const Chunk> chunks, PagedKv& kv) {
                     .block_table_stride = block_table_stride_,
                     .logit_rows = logit_rows_,
                     .adapter = adapter_};
-  model_.forward(batch, kv.views(), logits_->as<float>());
-  return {logits_->as<float>(),
-          logit_rows_.size() * static_cast<std::size_t>(model_.config().vocab_size)};
+  model_.forward(batch, kv.views());
+}
+
+std::span<const Choice> Runner::choose(std::span<const int32_t> rows,
+                                       std::span<const ChoiceRule> rules) {
+  choices_.resize(rows.size());
+  if (!rows.empty()) {
+    backend_.choose(model_.logits(), model_.config().vocab_size, rows, rules, choices_);
+  }
+  return choices_;
+}
+
+void Runner::download(int64_t first_row, int64_t count) {
+  constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
+  const int64_t vocab_size = model_.config().vocab_size;
+  if (logits_ == nullptr) {
+    logits_ = backend_.allocate_host(max_logit_rows_ * vocab_size * kFloatBytes);
+  }
+  const int64_t begin = first_row * vocab_size;
+  backend_.download(logits_->as<float>() + begin, model_.logits() + begin,
+                    count * vocab_size * kFloatBytes);
+}
+
+std::span<const float> Runner::downloaded(int64_t first_row, int64_t count) const {
+  const int64_t vocab_size = model_.config().vocab_size;
+  return {logits_->as<float>() + first_row * vocab_size,
+          static_cast<std::size_t>(count * vocab_size)};
 }
 
 int64_t Runner::pages_of(const Chunk& chunk) const {

@@ -1,5 +1,5 @@
-// Packs the chunks of a step into one ragged batch and runs the model on it. Owns the buffers of
-// the batch and of the logits, made once; knows nothing of scheduling or sampling.
+// Packs the chunks of a step into one ragged batch, runs the model on it and has tokens chosen from
+// its logits. Owns the buffers of the batch; knows nothing of scheduling, nor where rules come from.
 #pragma once
 
 #include <cstdint>
@@ -19,16 +19,24 @@ class Runner {
   Runner(Model& model, Backend& backend, int64_t max_rows, int64_t max_logit_rows,
          const CachePrefix& prefix);
 
-  // Makes sure that the pages have memory, and computes. The logits that the chunks ask for, in the
-  // order of the chunks: (sum of num_logits(), vocab_size), valid until the next call.
-  // What the backend or the model throws leaves the sequences as they were.
-  std::span<const float> run(std::span<const Chunk> chunks, PagedKv& kv);
+  // Makes sure that the pages have memory, and computes. Rows of logits are counted in the order of
+  // the chunks, num_logits() of each, and stay until the next call.
+  // What the backend or the model throws, here and below, leaves the sequences as they were.
+  void run(std::span<const Chunk> chunks, PagedKv& kv);
+  // Chooses from these rows of logits, by a rule each. Valid until the next call.
+  std::span<const Choice> choose(std::span<const int32_t> rows, std::span<const ChoiceRule> rules);
+  // Brings `count` rows of logits to the host, where each row has its place.
+  void download(int64_t first_row, int64_t count);
+  // (count, vocab_size): rows that were downloaded since the last run().
+  std::span<const float> downloaded(int64_t first_row, int64_t count) const;
 
  private:
   void pack(std::span<const Chunk> chunks);
   int64_t pages_of(const Chunk& chunk) const;
 
   Model& model_;
+  Backend& backend_;
+  const int64_t max_logit_rows_;
   const CachePrefix& prefix_;
   std::vector<int32_t> token_ids_;     // (rows)
   std::vector<int32_t> positions_;     // (rows)
@@ -41,7 +49,8 @@ class Runner {
   std::vector<int32_t> block_table_;   // (chunks, block_table_stride_)
   int64_t block_table_stride_ = 0;
   int64_t num_pages_ = 0;           // pages [0, num_pages_) must have memory
-  std::unique_ptr<Buffer> logits_;  // (max_logit_rows, vocab_size) on the host
+  std::vector<Choice> choices_;     // (rows chosen from)
+  std::unique_ptr<Buffer> logits_;  // (max_logit_rows, vocab_size) on the host; nullptr: not yet asked
 };
 
 }  // namespace chatglm

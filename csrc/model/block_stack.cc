@@ -40,7 +40,7 @@ void BlockStack::reserve(int64_t max_rows, int64_t max_logit_rows) {
   qkv_ = floats(max_rows * config_.qkv_size());
   attention_ = floats(max_rows * attention_size);
   cos_sin_ = floats(max_rows * config_.head_dim);
-  logits_ = floats(max_logit_rows * config_.vocab_size);
+  if (has_logits()) logits_ = floats(max_logit_rows * config_.vocab_size);
   reserve_blocks(max_rows);
   adapters_.reserve(norm_rows);
   backend_.reserve(norm_rows, std::max({config_.hidden_size, config_.ffn_size, attention_size,
@@ -68,11 +68,7 @@ void BlockStack::forward(const Batch& batch, const kernels::PagedKvView& kv, con
                      .heads = config_.num_heads,
                      .is_repeatable = adapters_.row_runs().empty()},
                     std::cref(step));
-  if (!has_logits()) {
-    backend_.download(output, hidden_->data(), hidden_bytes);
-  } else if (num_logit_rows > 0) {
-    backend_.download(output, logits_->data(), num_logit_rows * config_.vocab_size * kFloatBytes);
-  }
+  if (!has_logits()) backend_.download(output, hidden_->data(), hidden_bytes);
 }
 
 void BlockStack::embed(const StagedBatch& staged) {

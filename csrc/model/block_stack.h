@@ -23,6 +23,7 @@ class BlockStack : public ModelPart {
   void reserve(int64_t max_rows, int64_t max_logit_rows) final;
   void forward(const Batch& batch, const kernels::PagedKvView& kv, const float* input,
                float* output) final;
+  const float* logits() const final { return logits_->as<float>(); }
 
  protected:
   BlockStack(const ModelConfig& config, const PlacedLayers& layers);
@@ -75,7 +76,7 @@ class BlockStack : public ModelPart {
   std::unique_ptr<Buffer> qkv_;        // (rows, heads | kv_heads | kv_heads, head_dim)
   std::unique_ptr<Buffer> attention_;  // (rows, heads * head_dim)
   std::unique_ptr<Buffer> cos_sin_;    // (rows, pairs of a head that are rotated, 2)
-  std::unique_ptr<Buffer> logits_;     // (logit_rows, vocab)
+  std::unique_ptr<Buffer> logits_;     // (logit_rows, vocab) or nullptr: in another part
 
  private:
   void embed(const StagedBatch& staged);

@@ -31,11 +31,12 @@ class Model {
   virtual int32_t num_adapters() const { return 0; }
   // Makes room for batches of up to max_rows rows, of which max_logit_rows ask for logits.
   virtual void reserve(int64_t max_rows, int64_t max_logit_rows) = 0;
-  // Runs the batch: stores its keys and values into kv, placed as the model is, and writes the
-  // logits of batch.logit_rows to `logits` (logit_rows, vocab_size) in host memory. Allocates
-  // nothing. Token ids and positions were checked by the caller.
-  virtual void forward(const Batch& batch, std::span<const kernels::PagedKvView> kv,
-                       float* logits) = 0;
+  // Runs the batch: stores its keys and values into kv, placed as the model is, and computes the
+  // logits of batch.logit_rows. Allocates nothing, and may return before all of it is done. Token
+  // ids and positions were checked by the caller.
+  virtual void forward(const Batch& batch, std::span<const kernels::PagedKvView> kv) = 0;
+  // Those of the last forward(): (logit_rows, vocab_size) in memory of the placement's last backend.
+  virtual const float* logits() const = 0;
 };
 
 // Called while loading with the share that is done, 0..1. May be empty.

@@ -21,10 +21,12 @@ class ModelPart {
   virtual int32_t num_adapters() const = 0;
   virtual void reserve(int64_t max_rows, int64_t max_logit_rows) = 0;
   // Runs the batch through this part's layers. input (rows, hidden_size): what the part before put
-  // out; not read by the first. output: that of the last part is the logits (logit_rows,
-  // vocab_size), untouched where none are wanted; of the others (rows, hidden_size).
+  // out; not read by the first. output (rows, hidden_size): not written by the last, which has the
+  // logits instead.
   virtual void forward(const Batch& batch, const kernels::PagedKvView& kv, const float* input,
                        float* output) = 0;
+  // Of the last part, as Model::logits().
+  virtual const float* logits() const = 0;
 };
 
 }  // namespace chatglm

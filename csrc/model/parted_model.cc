@@ -27,11 +27,9 @@ void PartedModel::reserve(int64_t max_rows, int64_t max_logit_rows) {
   for (const auto& part : parts_) part->reserve(max_rows, max_logit_rows);
 }
 
-void PartedModel::forward(const Batch& batch, std::span<const kernels::PagedKvView> kv,
-                          float* logits) {
+void PartedModel::forward(const Batch& batch, std::span<const kernels::PagedKvView> kv) {
   for (std::size_t i = 0; i < parts_.size(); ++i) {
-    const bool is_last = i + 1 == parts_.size();
-    parts_[i]->forward(batch, kv[i], hidden_.data(), is_last ? logits : hidden_.data());
+    parts_[i]->forward(batch, kv[i], hidden_.data(), hidden_.data());
   }
 }
 

@@ -22,8 +22,8 @@ class PartedModel final : public Model {
   void add_adapter(const LoraFile& adapter) override;
   int32_t num_adapters() const override { return parts_.front()->num_adapters(); }
   void reserve(int64_t max_rows, int64_t max_logit_rows) override;
-  void forward(const Batch& batch, std::span<const kernels::PagedKvView> kv,
-               float* logits) override;
+  void forward(const Batch& batch, std::span<const kernels::PagedKvView> kv) override;
+  const float* logits() const override { return parts_.back()->logits(); }
 
  private:
   ModelConfig config_;

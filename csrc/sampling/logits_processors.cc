@@ -84,15 +84,21 @@ void apply_repetition_penalty(std::span<const float> logits, std::span<const int
   }
 }
 
-void ban_words(std::span<const std::vector<int32_t>> words, std::span<const int32_t> context,
-               std::span<float> scores) {
+void find_banned(std::span<const std::vector<int32_t>> words, std::span<const int32_t> context,
+                 std::vector<int32_t>& banned) {
   for (const std::vector<int32_t>& word : words) {
     const std::size_t prefix_size = word.size() - 1;
     if (word.size() > 1 && word.size() > context.size()) continue;
     const auto end_of_context = context.last(prefix_size);
     if (!std::equal(end_of_context.begin(), end_of_context.end(), word.begin())) continue;
-    const auto banned = static_cast<std::size_t>(word.back());
-    if (banned < scores.size()) scores[banned] = kMinusInfinity;
+    banned.push_back(word.back());
+  }
+}
+
+void ban_tokens(std::span<const int32_t> banned, std::span<float> scores) {
+  for (const int32_t token : banned) {
+    const auto index = static_cast<std::size_t>(static_cast<uint32_t>(token));
+    if (index < scores.size()) scores[index] = kMinusInfinity;
   }
 }
 

@@ -26,9 +26,12 @@ void apply_repetition_penalty(std::span<const float> logits, std::span<const int
                               float penalty, std::span<float> scores);
 
 // NoBadWordsLogitsProcessor: sets to -Inf the last token of each word whose other tokens are the
-// end of `context`. As there, a word longer than the context is not looked at.
-void ban_words(std::span<const std::vector<int32_t>> words, std::span<const int32_t> context,
-               std::span<float> scores);
+// end of `context`. As there, a word longer than the context is not looked at. In two steps: appends
+// these tokens to `banned`,
+void find_banned(std::span<const std::vector<int32_t>> words, std::span<const int32_t> context,
+                 std::vector<int32_t>& banned);
+// and sets them to -Inf, those that are in the vocabulary.
+void ban_tokens(std::span<const int32_t> banned, std::span<float> scores);
 
 // The first token with the highest score.
 int32_t argmax(std::span<const float> scores);

@@ -1,12 +1,8 @@
-// The order of the sampling steps; each step itself is in logits_processors.cc.
+// See sampler.h.
 #include "sampling/sampler.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <utility>
-
-#include "base/error.h"
 
 namespace chatglm {
 
@@ -14,58 +10,70 @@ Sampler::Sampler(SamplingParams params) : params_(std::move(params)), generator_
   params_.validate();
 }
 
+void Sampler::add_rules(std::span<const int32_t> tokens, std::span<const int32_t> guesses,
+                        std::vector<ChoiceRule>& rules) {
+  // All that the rules point to is put together first: it must not move any more.
+  if (params_.repetition_penalty != 1.0f) {
+    remember(tokens);
+    penalised_.insert(penalised_.end(), guesses.begin(), guesses.end());
+  }
+  std::vector<std::size_t> ends(guesses.size() + 1, 0);  // of each rule's part of banned_
+  if (!params_.bad_words_ids.empty()) {
+    banned_.clear();
+    std::size_t longest = 0;  // no word reaches further back
+    for (const std::vector<int32_t>& word : params_.bad_words_ids) {
+      longest = std::max(longest, word.size());
+    }
+    const auto end = tokens.last(std::min(longest, tokens.size()));
+    std::vector<int32_t> context(end.begin(), end.end());
+    context.insert(context.end(), guesses.begin(), guesses.end());
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      find_banned(params_.bad_words_ids, std::span(context).first(end.size() + i), banned_);
+      ends[i] = banned_.size();
+    }
+  }
+
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    ChoiceRule rule = plain_rule();
+    if (rule.do_sample) rule.uniform = uniform(i);
+    const std::size_t num_penalised = std::min(penalised_.size(), num_distinct_ + i);
+    rule.penalised = std::span(penalised_).first(num_penalised);
+    const std::size_t begin = i == 0 ? 0 : ends[i - 1];
+    rule.banned = std::span(banned_).subspan(begin, ends[i] - begin);
+    rules.push_back(rule);
+  }
+}
+
+void Sampler::next() {
+  if (!params_.do_sample) return;
+  uniform(0);
+  uniforms_.pop_front();
+}
+
 SampledToken Sampler::sample(std::span<const float> logits, std::span<const int32_t> context,
                              SamplerWorkspace& workspace) {
-  penalise(logits, context, workspace);
+  workspace.banned.clear();
+  find_banned(params_.bad_words_ids, context, workspace.banned);
+  ChoiceRule rule = plain_rule();
+  if (rule.do_sample) rule.uniform = uniform(0);
+  rule.penalised = context;
+  rule.banned = workspace.banned;
   SampledToken sampled;
-  if (params_.do_sample) {
-    filter(workspace);
-    sampled.token = draw(workspace.candidates, next_uniform());
-  } else {
-    sampled.token = argmax(workspace.scores);
-  }
-  if (params_.top_logprobs >= 0) add_logprobs(logits, workspace, sampled);
+  sampled.token = choose_token(rule, logits, workspace.choice);
+  next();
+  if (wants_logprobs()) add_logprobs(logits, workspace, sampled);
   return sampled;
 }
 
 std::vector<float> Sampler::processed_scores(std::span<const float> logits,
                                              std::span<const int32_t> context,
                                              SamplerWorkspace& workspace) const {
-  penalise(logits, context, workspace);
-  if (!params_.do_sample) return workspace.scores;
-  filter(workspace);
-  std::vector<float> scores(logits.size(), -std::numeric_limits<float>::infinity());
-  for (const Candidate& candidate : workspace.candidates) {
-    scores[static_cast<std::size_t>(candidate.token)] = candidate.score;
-  }
-  return scores;
-}
-
-void Sampler::penalise(std::span<const float> logits, std::span<const int32_t> context,
-                       SamplerWorkspace& workspace) const {
-  check_logits(logits);
-  std::vector<float>& scores = workspace.scores;
-  scores.assign(logits.begin(), logits.end());
-  // The penalty leaves -Inf what it is, so it commutes with the bans and may come first.
-  if (params_.repetition_penalty != 1.0f) {
-    apply_repetition_penalty(logits, context, params_.repetition_penalty, scores);
-  }
-  ban_words(params_.bad_words_ids, context, scores);
-  const float highest = *std::max_element(scores.begin(), scores.end());
-  if (!std::isfinite(highest)) {
-    throw Error(ErrorKind::kRuntime, highest > 0.0f
-                                         ? "the repetition penalty makes scores overflow"
-                                         : "bad_words_ids leave no token that could be chosen");
-  }
-}
-
-void Sampler::filter(SamplerWorkspace& workspace) const {
-  if (params_.temperature != 1.0f) apply_temperature(workspace.scores, params_.temperature);
-  std::vector<Candidate>& candidates = workspace.candidates;
-  collect_candidates(workspace.scores, candidates);
-  if (params_.top_k > 0) keep_top_k(candidates, params_.top_k, workspace.heap);
-  if (params_.top_p < 1.0) keep_top_p(candidates, params_.top_p);
-  if (params_.min_p > 0.0f) keep_min_p(candidates, params_.min_p);
+  workspace.banned.clear();
+  find_banned(params_.bad_words_ids, context, workspace.banned);
+  ChoiceRule rule = plain_rule();
+  rule.penalised = context;
+  rule.banned = workspace.banned;
+  return chatglm::processed_scores(rule, logits, workspace.choice);
 }
 
 void Sampler::add_logprobs(std::span<const float> logits, SamplerWorkspace& workspace,
@@ -74,7 +82,7 @@ void Sampler::add_logprobs(std::span<const float> logits, SamplerWorkspace& work
   auto logprob = [&](float logit) { return static_cast<float>(logit - normaliser); };
   sampled.logprob = logprob(logits[static_cast<std::size_t>(sampled.token)]);
 
-  std::vector<Candidate>& candidates = workspace.candidates;
+  std::vector<Candidate>& candidates = workspace.choice.candidates;
   collect_candidates(logits, candidates);
   const std::size_t count =
       std::min(static_cast<std::size_t>(params_.top_logprobs), candidates.size());
@@ -89,9 +97,36 @@ void Sampler::add_logprobs(std::span<const float> logits, SamplerWorkspace& work
   }
 }
 
-// 53 random bits as a double in [0, 1). Not a std distribution: those differ between libraries.
-double Sampler::next_uniform() {
-  return static_cast<double>(generator_() >> 11) * 0x1.0p-53;
+ChoiceRule Sampler::plain_rule() const {
+  return {.do_sample = params_.do_sample,
+          .temperature = params_.temperature,
+          .top_k = params_.top_k,
+          .top_p = params_.top_p,
+          .min_p = params_.min_p,
+          .repetition_penalty = params_.repetition_penalty};
+}
+
+// Takes the last guesses back, and those tokens in that are new.
+void Sampler::remember(std::span<const int32_t> tokens) {
+  penalised_.resize(num_distinct_);
+  for (const int32_t token : tokens.subspan(num_remembered_)) {
+    const auto index = static_cast<std::size_t>(token);
+    if (index >= is_penalised_.size()) is_penalised_.resize(index + 1);
+    if (is_penalised_[index]) continue;
+    is_penalised_[index] = true;
+    penalised_.push_back(token);
+  }
+  num_distinct_ = penalised_.size();
+  num_remembered_ = tokens.size();
+}
+
+// Number `index` of the draws that were not used yet: 53 random bits as a double in [0, 1). Not a
+// std distribution: those differ between libraries.
+double Sampler::uniform(std::size_t index) {
+  while (uniforms_.size() <= index) {
+    uniforms_.push_back(static_cast<double>(generator_() >> 11) * 0x1.0p-53);
+  }
+  return uniforms_[index];
 }
 
 }  // namespace chatglm

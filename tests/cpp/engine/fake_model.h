@@ -65,8 +65,7 @@ class FakeModel final : public Model {
     max_logit_rows_ = max_logit_rows;
   }
 
-  void forward(const Batch& batch, std::span<const kernels::PagedKvView> parts,
-               float* logits) override {
+  void forward(const Batch& batch, std::span<const kernels::PagedKvView> parts) override {
     const kernels::PagedKvView& kv = parts.front();
     if (on_forward) on_forward(batch);
     check(batch);
@@ -79,6 +78,8 @@ class FakeModel final : public Model {
       const int32_t slot = batch.slots[static_cast<std::size_t>(row)];
       store(batch, kv, 1, row, slot, seen_from(batch, kv, 0, row));
     }
+    logits_.resize(batch.logit_rows.size() * static_cast<std::size_t>(kFakeVocab));
+    float* logits = logits_.data();
     for (int32_t row : batch.logit_rows) {
       write_logits(seen_from(batch, kv, 1, row), {logits, static_cast<std::size_t>(kFakeVocab)});
       if (is_poisoned(batch, kv, row)) logits[5] = std::numeric_limits<float>::quiet_NaN();
@@ -86,6 +87,8 @@ class FakeModel final : public Model {
     }
     ++num_forwards;
   }
+
+  const float* logits() const override { return logits_.data(); }
 
   // The same logits of position `at`, computed from the tokens alone.
   static std::vector<float> expected_logits(std::span<const int32_t> tokens, std::size_t at,
@@ -182,6 +185,7 @@ class FakeModel final : public Model {
   ModelConfig config_;
   int64_t max_rows_ = 0;
   int64_t max_logit_rows_ = 0;
+  std::vector<float> logits_;  // (logit_rows, kFakeVocab)
 };
 
 }  // namespace chatglm::testing_support

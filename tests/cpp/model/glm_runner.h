@@ -91,7 +91,9 @@ class Runner {
                      .block_table = block_table_,
                      .block_table_stride = kBlocks,
                      .logit_rows = logit_rows},
-                    kv_.views(), logits.data());
+                    kv_.views());
+    backends_.back().backend->download(logits.data(), model_->logits(),
+                                       static_cast<int64_t>(logits.size() * sizeof(float)));
     std::vector<std::vector<float>> rows;
     for (std::size_t row = 0; row < logit_rows.size(); ++row) {
       const auto begin = logits.begin() + static_cast<int64_t>(row) * config_.vocab_size;

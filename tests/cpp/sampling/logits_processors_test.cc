@@ -63,6 +63,13 @@ TEST(RepetitionPenalty, AppliesOnceAndBySign) {
   EXPECT_THROW(apply_repetition_penalty(logits, std::vector<int32_t>{-1}, 2.0f, scores), Error);
 }
 
+void ban_words(std::span<const std::vector<int32_t>> words, std::span<const int32_t> context,
+               std::span<float> scores) {
+  std::vector<int32_t> banned;
+  find_banned(words, context, banned);
+  ban_tokens(banned, scores);
+}
+
 TEST(BanWords, BansTheLastTokenOfAWordThatHasBegun) {
   const std::vector<std::vector<int32_t>> words = {
       {2}, {7, 3}, {6, 7, 4}, {5, 7, 0}, {1, 2, 6, 7, 1}};

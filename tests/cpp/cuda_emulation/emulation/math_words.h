@@ -127,6 +127,14 @@ inline float __uint_as_float(unsigned x) {
   return std::bit_cast<float>(x);
 }
 
+// The upper half of the product.
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+  const unsigned long long low = 0xffffffff;
+  const unsigned long long middle = (a >> 32) * (b & low) + ((a & low) * (b & low) >> 32);
+  const unsigned long long lower = (a & low) * (b >> 32) + (middle & low);
+  return (a >> 32) * (b >> 32) + (middle >> 32) + (lower >> 32);
+}
+
 inline int __popc(unsigned x) {
   return std::popcount(x);
 }
