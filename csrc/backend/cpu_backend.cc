@@ -154,9 +154,9 @@ class CpuBackend final : public Backend {
 
   const kernels::KernelTable& table_;
   ThreadPool threads_;
-  AttentionPlan attention_;     // of the call that runs
-  HostMemory prepared_inputs_;  // (rows, input_row_bytes) of the product that runs
-  HostMemory scratch_;          // (num_threads, scratch_bytes) of its calls
+  AttentionPlan attention_;                // of the call that runs
+  HostMemory prepared_inputs_;             // (rows, input_row_bytes) of the product that runs
+  HostMemory scratch_;                     // (num_threads, scratch_bytes) of its calls
   std::vector<ChoiceWorkspace> choosing_;  // (num_threads)
 };
 
@@ -345,9 +345,9 @@ void CpuBackend::choose(const float* logits, int64_t cols, std::span<const int32
   choosing_.resize(static_cast<std::size_t>(threads_.num_threads()));
   const auto body = [&](int64_t begin, int64_t end, int thread) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      choices[i] = try_choose_token(
-          rules[i], {logits + rows[i] * cols, static_cast<std::size_t>(cols)},
-          choosing_[static_cast<std::size_t>(thread)]);
+      choices[i] =
+          try_choose_token(rules[i], {logits + rows[i] * cols, static_cast<std::size_t>(cols)},
+                           choosing_[static_cast<std::size_t>(thread)]);
     }
   };
   run_threads(static_cast<int64_t>(rows.size()), kExpCost * cols, body);

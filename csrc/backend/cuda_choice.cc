@@ -92,23 +92,22 @@ void Chooser::choose_some(const float* logits, int64_t cols, std::span<const int
        .choices = reinterpret_cast<int32_t*>(device_.data())},
       any_drawn, stream_, early_);
   check_launch("choose");
-  check(cudaMemcpyAsync(host_.data(), device_.data(), choices_bytes, cudaMemcpyDeviceToHost,
-                        stream_),
-        "choose");
+  check(
+      cudaMemcpyAsync(host_.data(), device_.data(), choices_bytes, cudaMemcpyDeviceToHost, stream_),
+      "choose");
   check(cudaStreamSynchronize(stream_), "choose");
 
   const auto* const columns = reinterpret_cast<const int32_t*>(host_.data());
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const bool is_chosen = columns[i] >= 0 && !is_for_host_[i];
-    choices[i] = is_chosen ? Choice{columns[i], {}}
-                           : on_host(logits + rows[i] * cols, cols, rules[i]);
+    choices[i] =
+        is_chosen ? Choice{columns[i], {}} : on_host(logits + rows[i] * cols, cols, rules[i]);
   }
 }
 
 // Returns whether any is drawn. Tokens outside of the row have no mark; what the host says to one
 // that is penalised, it says itself.
-bool Chooser::pack(int64_t cols, std::span<const int32_t> rows,
-                   std::span<const ChoiceRule> rules) {
+bool Chooser::pack(int64_t cols, std::span<const int32_t> rows, std::span<const ChoiceRule> rules) {
   packed_rows_.clear();
   marks_.clear();
   is_for_host_.assign(rules.size(), false);

@@ -1,5 +1,6 @@
 // Packs the chunks of a step into one ragged batch, runs the model on it and has tokens chosen from
-// its logits. Owns the buffers of the batch; knows nothing of scheduling, nor where rules come from.
+// its logits. Owns the buffers of the batch; knows nothing of scheduling, nor where rules come
+// from.
 #pragma once
 
 #include <cstdint>
@@ -48,9 +49,10 @@ class Runner {
   std::vector<int32_t> logit_rows_;    // (logit rows)
   std::vector<int32_t> block_table_;   // (chunks, block_table_stride_)
   int64_t block_table_stride_ = 0;
-  int64_t num_pages_ = 0;           // pages [0, num_pages_) must have memory
-  std::vector<Choice> choices_;     // (rows chosen from)
-  std::unique_ptr<Buffer> logits_;  // (max_logit_rows, vocab_size) on the host; nullptr: not yet asked
+  int64_t num_pages_ = 0;        // pages [0, num_pages_) must have memory
+  std::vector<Choice> choices_;  // (rows chosen from)
+  std::unique_ptr<Buffer>
+      logits_;  // (max_logit_rows, vocab_size) on the host; nullptr: not yet asked
 };
 
 }  // namespace chatglm

@@ -35,7 +35,8 @@ class Model {
   // logits of batch.logit_rows. Allocates nothing, and may return before all of it is done. Token
   // ids and positions were checked by the caller.
   virtual void forward(const Batch& batch, std::span<const kernels::PagedKvView> kv) = 0;
-  // Those of the last forward(): (logit_rows, vocab_size) in memory of the placement's last backend.
+  // Those of the last forward(): (logit_rows, vocab_size) in memory of the placement's last
+  // backend.
   virtual const float* logits() const = 0;
 };
 

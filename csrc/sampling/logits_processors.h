@@ -26,8 +26,8 @@ void apply_repetition_penalty(std::span<const float> logits, std::span<const int
                               float penalty, std::span<float> scores);
 
 // NoBadWordsLogitsProcessor: sets to -Inf the last token of each word whose other tokens are the
-// end of `context`. As there, a word longer than the context is not looked at. In two steps: appends
-// these tokens to `banned`,
+// end of `context`. As there, a word longer than the context is not looked at. In two steps:
+// appends these tokens to `banned`,
 void find_banned(std::span<const std::vector<int32_t>> words, std::span<const int32_t> context,
                  std::vector<int32_t>& banned);
 // and sets them to -Inf, those that are in the vocabulary.

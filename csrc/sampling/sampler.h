@@ -1,6 +1,6 @@
-// How the next tokens of one sequence are chosen. Owns its parameters, its random generator and what
-// it knows of the sequence's tokens; the choice itself is choose_token()'s or a backend's, by rules
-// that are made here.
+// How the next tokens of one sequence are chosen. Owns its parameters, its random generator and
+// what it knows of the sequence's tokens; the choice itself is choose_token()'s or a backend's, by
+// rules that are made here.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // One column of each of some rows of scores, the highest or one drawn at random, on a CUDA device:
 // the host's side. What is drawn from may be narrowed to the highest scores (top-k), the likeliest
-// (top-p), and what is not much less likely than the likeliest (min-p), in this order; probabilities
-// are those of a softmax. All sums are of integers, so nothing depends on who adds first.
+// (top-p), and what is not much less likely than the likeliest (min-p), in this order;
+// probabilities are those of a softmax. All sums are of integers, so nothing depends on who adds
+// first.
 #pragma once
 
 #include <cstddef>
@@ -34,9 +35,9 @@ struct ChoiceMark {
 };
 
 struct ChoiceArgs {
-  const float* scores;  // (?, columns)
-  int64_t columns;      // at most kMostChoiceColumns
-  const ChoiceRow* rows;    // (num_rows)
+  const float* scores;    // (?, columns)
+  int64_t columns;        // at most kMostChoiceColumns
+  const ChoiceRow* rows;  // (num_rows)
   int64_t num_rows;
   const ChoiceMark* marks;  // (num_marks)
   int64_t num_marks;

@@ -22,8 +22,8 @@ struct ChoiceCall {
   int32_t columns;
   int32_t num_rows;
   int32_t num_marks;
-  int32_t segments;         // of a row
-  uint32_t* bitmaps;        // (num_rows, 2, bitmap_words): penalised, banned
+  int32_t segments;   // of a row
+  uint32_t* bitmaps;  // (num_rows, 2, bitmap_words): penalised, banned
   int32_t bitmap_words;
   uint64_t* best;       // (num_rows, segments) highest score and where (choice_scores.cuh)
   uint32_t* bins;       // (num_rows, kChoiceBins) how many scores

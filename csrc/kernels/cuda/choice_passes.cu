@@ -1,6 +1,7 @@
-// The passes of a choice over whole rows, with a block for each segment of a row: the highest score;
-// how many scores lie how far below it; a list of those that may be drawn. Where the list ends is
-// told from bounds of what a bin weighs, so it may hold more than is left in the end, but no less.
+// The passes of a choice over whole rows, with a block for each segment of a row: the highest
+// score; how many scores lie how far below it; a list of those that may be drawn. Where the list
+// ends is told from bounds of what a bin weighs, so it may hold more than is left in the end, but
+// no less.
 #include "kernels/cuda/choice_scores.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
@@ -104,7 +105,8 @@ __device__ __forceinline__ int last_bin(const ChoiceCall& call, const ChoiceRow&
     const auto count = static_cast<int>(bins[thread]);
     may_be_drawn = block_scan(count, shared.counts).inclusive - count < row.top_k;
   } else if (row.least_share > 0) {
-    // From the last bin on: what a bin and all behind it weigh at most; and what all weigh at least.
+    // From the last bin on: what a bin and all behind it weigh at most; and what all weigh at
+    // least.
     const int bin = kChoiceBins - 1 - thread;
     const double most = bins[bin] * exp(-static_cast<double>(bin) / kChoiceBinsPerUnit);
     const double mass = block_scan(most, shared.masses).inclusive;
@@ -150,9 +152,9 @@ __global__ void __launch_bounds__(kThreads) list_kernel(ChoiceCall call) {
     if (lane == 0) shared.kept[round][warp] = __popc(kept[round]);
   }
   weight = block_sum(weight, shared.partial);
-  int place = 0;  // of the warp's first in this round: behind all rounds before, and warps before it
-  int32_t* const list =
-      call.list + (int64_t{index} * call.segments + segment) * kChoiceSegment;
+  int place =
+      0;  // of the warp's first in this round: behind all rounds before, and warps before it
+  int32_t* const list = call.list + (int64_t{index} * call.segments + segment) * kChoiceSegment;
 #pragma unroll
   for (int round = 0; round < kRounds; ++round) {
     int own = place;

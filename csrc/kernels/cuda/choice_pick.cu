@@ -9,7 +9,7 @@
 namespace chatglm::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpLanes;
 constexpr int kDigits = 256;
 constexpr int kKept = 2048;  // listed columns that stay at hand; others are computed every time
@@ -171,8 +171,8 @@ __device__ __forceinline__ int position_of(const Listed& listed, uint32_t key, u
 __device__ __forceinline__ uint64_t keep_likeliest(const Listed& listed, double least_share,
                                                    uint64_t total, const Temper& temper, Rest& rest,
                                                    Shared& shared) {
-  const uint64_t left = total - static_cast<uint64_t>(least_share * static_cast<double>(total));
-  const uint64_t limit = left > 0 ? left : 1;  // the likeliest always stays
+  const auto least = static_cast<uint64_t>(least_share * static_cast<double>(total));
+  const uint64_t limit = least < total ? total - least : 1;  // the likeliest always stays
   const Cut cut = find_cut<true>(listed, rest.least_key, limit, shared);
   rest.least_key = cut.key;
   const uint64_t weight = temper.weight(score_of(cut.key));

@@ -1,5 +1,5 @@
-// How the kernels of a choice read scores: penalties, bans and temperature as the host applies them,
-// operation by operation, and from there to the order of scores and to their weights.
+// How the kernels of a choice read scores: penalties, bans and temperature as the host applies
+// them, operation by operation, and from there to the order of scores and to their weights.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -80,7 +80,8 @@ class RowScores {
   const float penalty_;
 };
 
-// The temperature: only differences count, so where a tiny one would overflow, the highest becomes 0.
+// The temperature: only differences count, so where a tiny one would overflow, the highest becomes
+// 0.
 class Temper {
  public:
   __device__ Temper(const ChoiceRow& row, uint64_t best) : temperature_(row.temperature) {

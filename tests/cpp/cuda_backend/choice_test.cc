@@ -1,5 +1,5 @@
-// Token choice on the device: the host's choice for every rule, for any number of rows, and an error
-// of its own for each row that has none.
+// Token choice on the device: the host's choice for every rule, for any number of rows, and an
+// error of its own for each row that has none.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -90,7 +90,6 @@ class ChoiceCase {
            std::to_string(rule.min_p) + ", temperature " + std::to_string(rule.temperature) +
            ", uniform " + std::to_string(rule.uniform);
   }
-  std::size_t size() const { return rules_.size(); }
 
  private:
   // Whether both tokens are left of the host's filters, neighbours, and the draw is where one ends:
@@ -176,15 +175,16 @@ TEST_F(CudaChoice, TiesAtEveryCut) {
   const int32_t cut = choice_case.add_row({-kInfinity, 7, 7, -kInfinity, 6, 7});
   const int32_t zeros = choice_case.add_row({0.0f, -0.0f, 0.0f, -1, -0.0f, -2});
   for (const int32_t index : {steps, equal, cut, zeros}) {
-    for (const int32_t top_k : {0, 1, 2, 3, 5, 6, 100}) {
-      for (const double top_p : {1.0, 0.75, 0.5, 0.25, 1e-9}) {
-        for (const float min_p : {0.0f, 0.3f, 1.0f}) {
-          choice_case.add_draws(index, {.top_k = top_k, .top_p = top_p, .min_p = min_p}, 4);
-        }
-      }
+    for (const int32_t top_k : {1, 2, 5, 6, 100}) {
+      choice_case.add_draws(index, {.top_k = top_k}, 3);
     }
+    for (const double top_p : {0.75, 0.5, 0.2, 1e-9}) {
+      choice_case.add_draws(index, {.top_p = top_p}, 3);
+      choice_case.add_draws(index, {.top_k = 4, .top_p = top_p, .min_p = 0.1f}, 2);
+    }
+    for (const float min_p : {0.1f, 0.3f, 1.0f}) choice_case.add_draws(index, {.min_p = min_p}, 2);
   }
-  EXPECT_LE(choice_case.count_different(*backend), static_cast<int64_t>(choice_case.size() / 100));
+  EXPECT_LE(choice_case.count_different(*backend), 2);
 }
 
 // More than one segment, and a tail of the list that is not at hand.
@@ -200,7 +200,8 @@ TEST_F(CudaChoice, FlatDistributionsOfManyColumns) {
     choice_case.add_draws(index, {.top_k = 3000, .top_p = 0.95}, 3);
     choice_case.add_draws(index, {.min_p = 0.05f}, 3);
   }
-  EXPECT_LE(choice_case.count_different(*backend), 0);
+  // Thirds and quarters of equal shares end where shares do.
+  EXPECT_LE(choice_case.count_different(*backend), 3);
 }
 
 TEST_F(CudaChoice, EveryRuleOnEveryDistribution) {
@@ -220,7 +221,7 @@ TEST_F(CudaChoice, EveryRuleOnEveryDistribution) {
   for (int i = 0; i < 20; ++i) lists.push_back(tokens(1 + below(60), kCols));
   const auto list = [&] { return std::span(lists[static_cast<std::size_t>(below(20))]); };
   constexpr float kTemperatures[] = {1.0f, 0.8f, 0.1f, 3.0f, 1e-40f};
-  for (int i = 0; i < 1600; ++i) {
+  for (int i = 0; i < 400; ++i) {
     ChoiceRule rule{.do_sample = i % 8 != 0, .uniform = uniform()};
     rule.temperature = kTemperatures[below(5)];
     if (i % 3 == 0) rule.top_k = 1 + below(i % 2 == 0 ? 50 : 1000);
@@ -233,7 +234,18 @@ TEST_F(CudaChoice, EveryRuleOnEveryDistribution) {
     if (i % 9 == 0) rule.banned = list();
     choice_case.add(rows[static_cast<std::size_t>(below(std::ssize(rows)))], rule);
   }
-  // Of 1,600 draws as many as lie within 2^-35 or so of an end: none to be expected.
+  // As many as lie within 2^-35 or so of an end: none to be expected.
+  EXPECT_LE(choice_case.count_different(*backend), 1);
+}
+
+TEST_F(CudaChoice, ThousandsOfDraws) {
+  const auto backend = cuda_backend();
+  ChoiceCase choice_case(300);
+  const int32_t plain = choice_case.add_row(row(300, 3)),
+                tied = choice_case.add_row(row(300, 2, 1));
+  for (int i = 0; i < 1000; ++i) {
+    choice_case.add(i % 2 == 0 ? plain : tied, {.do_sample = true, .uniform = uniform()});
+  }
   EXPECT_LE(choice_case.count_different(*backend), 1);
 }
 
@@ -276,9 +288,8 @@ TEST_F(CudaChoice, WhatCannotBeChosenIsAnErrorOfItsRowAlone) {
     choice_case.add(good, {.do_sample = do_sample, .banned = outside});
     choice_case.add(high, {.do_sample = do_sample, .repetition_penalty = 1e-38f, .penalised = all});
     for (const auto& penalised : {outside, below_zero}) {
-      choice_case.add(good, {.do_sample = do_sample,
-                             .repetition_penalty = 2,
-                             .penalised = penalised});
+      choice_case.add(good,
+                      {.do_sample = do_sample, .repetition_penalty = 2, .penalised = penalised});
     }
     choice_case.add(good, {.do_sample = do_sample, .penalised = outside});  // no penalty
     choice_case.add(good, {.do_sample = do_sample, .top_p = 0.5});
