@@ -287,9 +287,9 @@ TEST_F(CudaChoice, WhatCannotBeChosenIsAnErrorOfItsRowAlone) {
     choice_case.add(good, {.do_sample = do_sample, .banned = all});
     choice_case.add(good, {.do_sample = do_sample, .banned = outside});
     choice_case.add(high, {.do_sample = do_sample, .repetition_penalty = 1e-38f, .penalised = all});
-    for (const auto& penalised : {outside, below_zero}) {
+    for (const std::vector<int32_t>* penalised : {&outside, &below_zero}) {
       choice_case.add(good,
-                      {.do_sample = do_sample, .repetition_penalty = 2, .penalised = penalised});
+                      {.do_sample = do_sample, .repetition_penalty = 2, .penalised = *penalised});
     }
     choice_case.add(good, {.do_sample = do_sample, .penalised = outside});  // no penalty
     choice_case.add(good, {.do_sample = do_sample, .top_p = 0.5});
