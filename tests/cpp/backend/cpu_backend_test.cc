@@ -57,6 +57,29 @@ class CpuBackend : public ::testing::TestWithParam<int> {
   }
 };
 
+TEST_P(CpuBackend, ChoosesAsOneThreadWouldRowByRow) {
+  Random random(kSeed);
+  constexpr int64_t kCols = 3000, kRows = 9;
+  std::vector<float> logits = random.normals(kRows * kCols, 3.0f);
+  logits[4 * kCols + 7] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<int32_t> rows;
+  std::vector<ChoiceRule> rules;
+  for (int32_t i = 0; i < 40; ++i) {
+    rows.push_back(i * 5 % static_cast<int32_t>(kRows));
+    rules.push_back({.do_sample = i % 3 != 0, .uniform = i / 40.0, .top_p = i % 2 == 0 ? 1 : 0.7});
+  }
+  std::vector<Choice> choices(rules.size());
+  backend_->choose(logits.data(), kCols, rows, rules, choices);
+  ChoiceWorkspace workspace;
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    const auto row = std::span(logits).subspan(static_cast<std::size_t>(rows[i] * kCols), kCols);
+    const Choice expected = try_choose_token(rules[i], row, workspace);
+    EXPECT_EQ(choices[i].token, expected.token) << i;
+    EXPECT_EQ(choices[i].error, expected.error) << i;
+    EXPECT_EQ(choices[i].error.empty(), rows[i] != 4) << i;
+  }
+}
+
 TEST_P(CpuBackend, LinearIsExactOnIntegers) {
   Random random(kSeed);
   for (const DTypeInfo& type : all_dtypes()) {

@@ -179,6 +179,34 @@ TEST(Sampler, ErrorsSayWhatLeavesNoToken) {
   EXPECT_EQ(message(params, {1e10f, 2}), "the repetition penalty makes scores overflow");
 }
 
+// Rules made ahead for guesses give what sample() gives step by step, and the draws go on where the
+// last token that was taken left them.
+TEST(Sampler, RulesOfGuessesAreThoseOfTheStepsToCome) {
+  SamplingParams params;
+  params.repetition_penalty = 1.7f;
+  params.bad_words_ids = {{4}, {2, 7}, {1, 2, 3}};
+  params.seed = 3;
+  Sampler ahead(params), step_by_step(params);
+  SamplerWorkspace workspace;
+  std::vector<float> logits;
+  for (int token = 0; token < 12; ++token) logits.push_back(0.3f * static_cast<float>(token % 5));
+  std::vector<int32_t> tokens = {5, 1, 5};
+  const std::vector<int32_t> guesses = {1, 2, 7};
+  for (std::size_t taken = 1; taken <= guesses.size() + 1; ++taken) {
+    std::vector<ChoiceRule> rules;
+    ahead.add_rules(tokens, guesses, rules);
+    ASSERT_EQ(rules.size(), guesses.size() + 1);
+    std::vector<int32_t> context = tokens;
+    for (std::size_t i = 0; i < taken; ++i) {
+      const int32_t token = choose_token(rules[i], logits, workspace.choice);
+      ahead.next();
+      EXPECT_EQ(token, step_by_step.sample(logits, context, workspace).token) << taken << ' ' << i;
+      if (i < guesses.size()) context.push_back(guesses[i]);
+    }
+    tokens = context;
+  }
+}
+
 TEST(Sampler, AllStepsTogether) {
   SamplingParams params;
   params.temperature = 0.5f;
