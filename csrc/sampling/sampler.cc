@@ -52,12 +52,8 @@ void Sampler::next() {
 
 SampledToken Sampler::sample(std::span<const float> logits, std::span<const int32_t> context,
                              SamplerWorkspace& workspace) {
-  workspace.banned.clear();
-  find_banned(params_.bad_words_ids, context, workspace.banned);
-  ChoiceRule rule = plain_rule();
+  ChoiceRule rule = rule_after(context, workspace);
   if (rule.do_sample) rule.uniform = uniform(0);
-  rule.penalised = context;
-  rule.banned = workspace.banned;
   SampledToken sampled;
   sampled.token = choose_token(rule, logits, workspace.choice);
   next();
@@ -68,12 +64,7 @@ SampledToken Sampler::sample(std::span<const float> logits, std::span<const int3
 std::vector<float> Sampler::processed_scores(std::span<const float> logits,
                                              std::span<const int32_t> context,
                                              SamplerWorkspace& workspace) const {
-  workspace.banned.clear();
-  find_banned(params_.bad_words_ids, context, workspace.banned);
-  ChoiceRule rule = plain_rule();
-  rule.penalised = context;
-  rule.banned = workspace.banned;
-  return chatglm::processed_scores(rule, logits, workspace.choice);
+  return chatglm::processed_scores(rule_after(context, workspace), logits, workspace.choice);
 }
 
 void Sampler::add_logprobs(std::span<const float> logits, SamplerWorkspace& workspace,
@@ -104,6 +95,17 @@ ChoiceRule Sampler::plain_rule() const {
           .top_p = params_.top_p,
           .min_p = params_.min_p,
           .repetition_penalty = params_.repetition_penalty};
+}
+
+// All but the draw. It points into the workspace.
+ChoiceRule Sampler::rule_after(std::span<const int32_t> context,
+                               SamplerWorkspace& workspace) const {
+  workspace.banned.clear();
+  find_banned(params_.bad_words_ids, context, workspace.banned);
+  ChoiceRule rule = plain_rule();
+  rule.penalised = context;
+  rule.banned = workspace.banned;
+  return rule;
 }
 
 // Takes the last guesses back, and those tokens in that are new.

@@ -62,6 +62,7 @@ class Sampler {
 
  private:
   ChoiceRule plain_rule() const;
+  ChoiceRule rule_after(std::span<const int32_t> context, SamplerWorkspace& workspace) const;
   void remember(std::span<const int32_t> tokens);
   double uniform(std::size_t index);
 

@@ -111,7 +111,7 @@ class AmxFewRows {
         minimums_(reinterpret_cast<const float*>(quants_ + minimums_offset(args.k, args.m))) {}
 
   Step step_at(int64_t index) const {
-    if (index < 0 || index >= steps_) return {};
+    if (index >= steps_) return {};
     const int64_t block = index % panel_steps_ * kBlocks, left = blocks_ - block;
     return {begin_ + index / panel_steps_, block, left < kBlocks ? left : kBlocks};
   }
