@@ -77,27 +77,18 @@ struct FloatLinear {
       for (; panel < end; ++panel) tile<1, 1>(args, 0, panel);
       return;
     }
+    // Tiles of about as many rows each: a tile of one or two waits for its own sums.
+    const int64_t tiles = (args.m + V::kFloatRows - 1) / V::kFloatRows;
     for (int64_t panel = begin; panel < end; ++panel) {
-      int64_t row = 0;
-      for (; row + V::kFloatRows <= args.m; row += V::kFloatRows) {
-        tile<V::kFloatRows, 1>(args, row, panel);
+      for (int64_t i = 0; i < tiles; ++i) {
+        const int64_t row = args.m * i / tiles, next = args.m * (i + 1) / tiles;
+        rows_of_tile<V::kFloatRows>(next - row,
+                                    [&]<int kRows>() { tile<kRows, 1>(args, row, panel); });
       }
-      last_rows<V::kFloatRows - 1>(args, row, panel);
     }
   }
 
  private:
-  template <int kRows>
-  static void last_rows(const LinearArgs& args, int64_t row, int64_t panel) {
-    if constexpr (kRows > 0) {
-      if (args.m - row == kRows) {
-        tile<kRows, 1>(args, row, panel);
-      } else {
-        last_rows<kRows - 1>(args, row, panel);
-      }
-    }
-  }
-
   // kRows rows of x times kPanels panels.
   template <int kRows, int kPanels>
   static void tile(const LinearArgs& args, int64_t row, int64_t panel) {
@@ -122,6 +113,8 @@ struct FloatLinear {
           w[v] =
               Weights::load(weights + (v / 2) * panel_size + i * kPanelRows + (v % 2) * V::kLanes);
         }
+        if constexpr (kPanels == 1)
+          prefetch_ahead<V>(weights + i * kPanelRows, sizeof(Stored) * kPanelRows);
         CHATGLM_UNROLL
         for (int r = 0; r < kRows; ++r) {
           const F32 input = V::set(x[r * args.k + i]);

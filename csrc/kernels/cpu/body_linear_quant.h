@@ -1,10 +1,10 @@
 // Products with quantized weights, for every QuantForm.
 //
-// The inputs are quantized too, in blocks of 32. A prepared row is the signed quants (k), then the
-// block scales as f32 (k / 32), then where the form needs it one number for each part of a block (k
-// / part): for weights with a minimum the sum of the part's inputs (quants times scale) as f32; for
-// codes with an offset the sum of the part's quants times the offset, negative, as int32: what a
-// sum of products has too much.
+// The inputs are quantized too, in blocks of 32 (body_quant_inputs.h): signed quants, a scale as
+// f32, then where the form needs it a correction for each part of a block: for weights with a
+// minimum the sum of the part's inputs (quants times scale) as f32; for codes with an offset the
+// sum of the part's quants times the offset, negative, as int32: what a sum of products has too
+// much.
 //
 // Layout: a panel is kLanes weight rows: first the block scales and minimums as f16 (k / block, 1
 // or 2, kLanes), then the parts' scales and minimums as int8 (k / part, 0 to 2, kLanes), then the
@@ -13,8 +13,8 @@
 // A few rows' product reads the panels as they lie; many rows open them first
 // (body_opened_panels.h).
 //
-// V offers besides: kQuantRows: rows of a tile; kQuantPanels: panels that one row walks side by
-// side, enough streams to keep memory busy;
+// V offers besides: kQuantPanels: panels that one row walks side by side, enough streams to keep
+// memory busy;
 // store_i8(destination, a): kLanes integral floats as signed bytes.
 #pragma once
 
@@ -36,6 +36,7 @@ struct QuantLinear {
   static_assert(kForm.scales || !kForm.minimums);
   static constexpr bool kCorrected = kForm.minimum || Codes::kOffset != 0;
   static_assert(!kForm.minimum || Codes::kOffset == 0);
+  using Inputs = QuantInputs<V, static_cast<int>(kParts), kCorrected>;
 
   static int64_t panel_bytes(int64_t k) {
     return codes_offset(k) + round_up<V>(k / kBlock * kCodesBytes, 64);
@@ -59,24 +60,22 @@ struct QuantLinear {
     }
   }
 
-  static int64_t input_row_bytes(int64_t k, int64_t) {
-    return round_up<V>(corrections_offset(k) + (kCorrected ? k / kForm.part * 4 : 0), 64);
-  }
+  static int64_t input_row_bytes(int64_t k, int64_t) { return Inputs::row_bytes(k); }
 
   static int64_t scratch_bytes(int64_t, int64_t) { return 0; }
 
   static void prepare_input(const PrepareArgs& args, int64_t begin, int64_t end) {
-    const int64_t k = args.k, row_bytes = input_row_bytes(k, args.m);
     for (int64_t row = begin; row < end; ++row) {
       const InputRow<V> input(args, row);
-      std::byte* out = args.prepared + row * row_bytes;
-      float values[kBlock];
-      for (int64_t b = 0; b < k / kBlock; ++b) {
+      for (int64_t b = 0; b < args.k / kBlock; ++b) {
+        float values[kBlock];
         for (int64_t i = 0; i < kBlock; i += V::kLanes) {
           V::store(values + i, input.load(b * kBlock + i));
         }
-        prepare_block(values, reinterpret_cast<int8_t*>(out) + b * kBlock, out + k + b * 4,
-                      out + corrections_offset(k) + b * kParts * 4);
+        int8_t quants[kBlock];
+        std::byte scale[4], corrections[kParts * 4];
+        prepare_block(values, quants, scale, corrections);
+        Inputs::put(args.prepared, args.m, args.k, row, b, quants, scale, corrections);
       }
     }
   }
@@ -90,10 +89,10 @@ struct QuantLinear {
       }
     }
     for (; panel < end; ++panel) {
-      int64_t row = 0;
-      for (; row + V::kQuantRows <= args.m; row += V::kQuantRows)
-        tile<V::kQuantRows, 1>(args, row, panel);
-      last_rows<V::kQuantRows - 1>(args, row, panel);
+      for (int64_t row = 0; row < args.m; row += kTileRows) {
+        rows_of_tile<kTileRows>(args.m - row,
+                                [&]<int kRows>() { tile<kRows, 1>(args, row, panel); });
+      }
     }
   }
 
@@ -152,10 +151,11 @@ struct QuantLinear {
   }
 
  private:
-  // Up to so many rows, the panels are walked once for each tile of them: opening would cost more.
-  static constexpr int64_t kFewRows = 8;
+  // Up to so many rows, panels are walked as they lie, once for each tile of rows: opening them
+  // would cost more. Codes in several planes cost more to put together each time.
+  static constexpr int kTileRows = 2 * Inputs::kGroupRows;
+  static constexpr int kFewRows = Codes::kOnePlane ? 4 * kTileRows : kTileRows;
   static constexpr int64_t kCodesBytes = Codes::kBlockBytes;
-  static int64_t corrections_offset(int64_t k) { return k + k / kBlock * 4; }
 
   // Zeroes what packing `rows` rows leaves of a panel: missing rows, or the gaps before cache
   // lines.
@@ -224,17 +224,6 @@ struct QuantLinear {
     }
   }
 
-  template <int kRows>
-  static void last_rows(const LinearArgs& args, int64_t row, int64_t panel) {
-    if constexpr (kRows > 0) {
-      if (args.m - row == kRows) {
-        tile<kRows, 1>(args, row, panel);
-      } else {
-        last_rows<kRows - 1>(args, row, panel);
-      }
-    }
-  }
-
   // Asks for what open() will read: memory is busy while the stretch before is multiplied.
   static void prefetch(const std::byte* panel, int64_t k, int64_t first, int64_t count) {
     const std::byte* codes = panel + codes_offset(k) + first * kCodesBytes;
@@ -257,8 +246,7 @@ struct QuantLinear {
   static void multiply_rows(const LinearArgs& args, int64_t row, int64_t rows, int64_t begin,
                             int64_t end) {
     constexpr int64_t kPanels = Opened::kPanels, kMaxBlocks = Opened::kMaxBlocks;
-    const int64_t stride = input_row_bytes(args.k, args.m), panel_size = panel_bytes(args.k);
-    const auto* inputs = static_cast<const std::byte*>(args.x) + row * stride;
+    const int64_t panel_size = panel_bytes(args.k);
     const int64_t blocks = args.k / kBlock;
     const int64_t stretches = (blocks + kMaxBlocks - 1) / kMaxBlocks;  // of a pair of panels
     const int64_t steps = (end - begin + kPanels - 1) / kPanels * stretches;
@@ -286,9 +274,7 @@ struct QuantLinear {
         prefetch(args.packed + next.panel * panel_size, args.k, next.block, next.count);
         prefetch(args.packed + next.last_panel * panel_size, args.k, next.block, next.count);
       }
-      opened.multiply({inputs + block * kBlock, inputs + args.k + block * 4,
-                       inputs + corrections_offset(args.k) + block * kParts * 4, stride},
-                      rows, count);
+      opened.multiply(static_cast<const std::byte*>(args.x), args.k, row, rows, block, count);
       if (block + count < blocks) continue;
       for (int64_t p = panel; p <= last_panel; ++p) {
         for (int64_t r = 0; r < rows; ++r) {
@@ -298,13 +284,11 @@ struct QuantLinear {
     }
   }
 
-  // kRows prepared rows times kPanels panels as they lie.
+  // kRows rows times kPanels panels as they lie.
   template <int kRows, int kPanels>
   static void tile(const LinearArgs& args, int64_t row, int64_t panel) {
-    const int64_t x_stride = input_row_bytes(args.k, args.m);
-    const auto* x = static_cast<const int8_t*>(args.x) + row * x_stride;
-    const int8_t* x_scales = x + args.k;
-    const int8_t* x_corrections = x + corrections_offset(args.k);
+    typename Inputs::template Reader<kRows> x(static_cast<const std::byte*>(args.x), args.k, row,
+                                              0);
     const int64_t panel_size = panel_bytes(args.k);
     const std::byte* packed = args.packed + panel * panel_size;
     const auto* halves = reinterpret_cast<const uint16_t*>(packed);
@@ -328,44 +312,32 @@ struct QuantLinear {
       halves += kHalves * kPanelRows;
       // Counted from zero, so that a single block is no loop.
       for (int64_t within = 0; within < kForm.block / kBlock; ++within) {
-        float x_scale[kRows];
-        CHATGLM_UNROLL
-        for (int r = 0; r < kRows; ++r) std::memcpy(&x_scale[r], x_scales + r * x_stride, 4);
         CHATGLM_UNROLL
         for (int part = 0; part < kParts; ++part) {
-          int32_t offsets[kRows] = {};
-          float inputs[kRows] = {};
-          CHATGLM_UNROLL
-          for (int r = 0; r < kRows; ++r) {
-            const int8_t* correction = x_corrections + r * x_stride;
-            if constexpr (Codes::kOffset != 0) std::memcpy(&offsets[r], correction, 4);
-            if constexpr (kForm.minimum) std::memcpy(&inputs[r], correction, 4);
-          }
           CHATGLM_UNROLL
           for (int p = 0; p < kPanels; ++p) {
             F32 dots[kRows];
-            Codes::template dot<kRows>(codes + p * panel_size, part, x + part * kForm.part,
-                                       x_stride, offsets, dots);
+            Codes::template dot<kRows>(codes + p * panel_size, part, x, dots);
             const int8_t* integer = integers + p * panel_size;
             const F32 factor = part_scale(scale[p], integer);
             CHATGLM_UNROLL
             for (int r = 0; r < kRows; ++r) {
-              total[p][r] = V::fma(dots[r], V::mul(factor, V::set(x_scale[r])), total[p][r]);
+              total[p][r] = V::fma(dots[r], V::mul(factor, V::set(x.scale(r))), total[p][r]);
             }
             if constexpr (kForm.minimum) {
               const F32 least = part_minimum(minimum[p], integer);
               CHATGLM_UNROLL
               for (int r = 0; r < kRows; ++r) {
-                total[p][r] = V::fma(least, V::set(inputs[r]), total[p][r]);
+                const auto inputs = x.template correction<float>(r, part);
+                total[p][r] = V::fma(least, V::set(inputs), total[p][r]);
               }
             }
           }
           integers += kIntegers * kPanelRows;
-          if constexpr (kCorrected) x_corrections += 4;
         }
+        if constexpr (kPanels == 1) prefetch_ahead<V>(codes, kCodesBytes);
         codes += kCodesBytes;
-        x += kBlock;
-        x_scales += 4;
+        x.next_block();
       }
     }
     CHATGLM_UNROLL

@@ -8,20 +8,14 @@
 #pragma once
 
 #include "kernels/cpu/body_quant_codes.h"
+#include "kernels/cpu/body_quant_inputs.h"
 
 namespace chatglm::kernels {
-
-// Prepared input rows, see body_linear_quant.h.
-struct PreparedRows {
-  const std::byte* quants;       // (rows, k) int8
-  const std::byte* scales;       // (rows, k / 32) f32
-  const std::byte* corrections;  // (rows, k / part) f32 or int32
-  int64_t stride;                // bytes from one row to the next, of all three
-};
 
 template <class V, class Dot, int kParts, bool kCorrected, bool kMinimum>
 struct OpenedPanels {
   using F32 = typename V::F32;
+  using Inputs = QuantInputs<V, kParts, kCorrected || kMinimum>;
   static constexpr int kPanels = 2;
   static constexpr int kBlock = 32;
   static constexpr int kMaxBlocks = 8;  // of a stretch
@@ -33,12 +27,15 @@ struct OpenedPanels {
   alignas(64) float minimums[kPanels][kMinimum ? kMaxBlocks : 1][kParts][kLanes];
   alignas(64) float sums[kMaxRows][kPanels][kLanes];
 
-  // Adds the products of `blocks` opened blocks with `rows` rows, whose inputs begin at `inputs`.
-  void multiply(const PreparedRows& inputs, int64_t rows, int64_t blocks) {
-    int64_t row = 0;
-    for (; row + V::kQuantRows <= rows; row += V::kQuantRows)
-      tile<V::kQuantRows>(inputs, row, blocks);
-    last_rows<V::kQuantRows - 1>(inputs, row, rows - row, blocks);
+  // Adds the products of `blocks` opened blocks with `rows` rows of `inputs`, from row `first` and
+  // block `first_block` of these on; k inputs a row.
+  void multiply(const std::byte* inputs, int64_t k, int64_t first, int64_t rows,
+                int64_t first_block, int64_t blocks) {
+    for (int64_t row = 0; row < rows; row += V::kQuantRows) {
+      rows_of_tile<V::kQuantRows>(rows - row, [&]<int kRows>() {
+        tile<kRows>({inputs, k, first + row, first_block}, sums + row, blocks);
+      });
+    }
   }
 
  private:
@@ -47,30 +44,14 @@ struct OpenedPanels {
   static constexpr int kChunk = Dot::kVectors < kPartVectors ? Dot::kVectors : kPartVectors;
   static_assert(kPartVectors % kChunk == 0);
 
-  // What whole tiles leave: `count` rows, kRows at most.
   template <int kRows>
-  void last_rows(const PreparedRows& inputs, int64_t row, int64_t count, int64_t blocks) {
-    if constexpr (kRows > 0) {
-      if (count == kRows) {
-        tile<kRows>(inputs, row, blocks);
-      } else {
-        last_rows<kRows - 1>(inputs, row, count, blocks);
-      }
-    }
-  }
-
-  template <int kRows>
-  void tile(const PreparedRows& inputs, int64_t row, int64_t blocks) {
-    const int64_t stride = inputs.stride;
-    const auto* x = reinterpret_cast<const int8_t*>(inputs.quants) + row * stride;
-    const std::byte* x_scales = inputs.scales + row * stride;
-    const std::byte* x_corrections = inputs.corrections + row * stride;
-
+  void tile(typename Inputs::template Reader<kRows> x, float (*sums_of_rows)[kPanels][kLanes],
+            int64_t blocks) {
     F32 total[kRows][kPanels];
     CHATGLM_UNROLL
     for (int r = 0; r < kRows; ++r) {
       CHATGLM_UNROLL
-      for (int p = 0; p < kPanels; ++p) total[r][p] = V::load(sums[row + r][p]);
+      for (int p = 0; p < kPanels; ++p) total[r][p] = V::load(sums_of_rows[r][p]);
     }
     for (int64_t block = 0; block < blocks; ++block) {
       CHATGLM_UNROLL
@@ -79,7 +60,7 @@ struct OpenedPanels {
         CHATGLM_UNROLL
         for (int r = 0; r < kRows; ++r) {
           int32_t correction = 0;
-          if constexpr (kCorrected) std::memcpy(&correction, x_corrections + r * stride, 4);
+          if constexpr (kCorrected) correction = x.template correction<int32_t>(r, part);
           CHATGLM_UNROLL
           for (int p = 0; p < kPanels; ++p) dots[r][p] = V::ints(correction);
         }
@@ -103,8 +84,7 @@ struct OpenedPanels {
             for (int r = 0; r < kRows; ++r) {
               CHATGLM_UNROLL
               for (int p = 0; p < kPanels; ++p) {
-                partial[r][p] =
-                    Dot::add(partial[r][p], code[p], x + r * stride + vector * V::kGroup);
+                partial[r][p] = Dot::add(partial[r][p], code[p], x.quants(r, vector));
               }
             }
           }
@@ -119,8 +99,7 @@ struct OpenedPanels {
         for (int p = 0; p < kPanels; ++p) scale[p] = V::load(scales[p][block][part]);
         CHATGLM_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          float x_scale;
-          std::memcpy(&x_scale, x_scales + r * stride, 4);
+          const float x_scale = x.scale(r);
           CHATGLM_UNROLL
           for (int p = 0; p < kPanels; ++p) {
             total[r][p] =
@@ -130,8 +109,7 @@ struct OpenedPanels {
         if constexpr (kMinimum) {
           CHATGLM_UNROLL
           for (int r = 0; r < kRows; ++r) {
-            float part_inputs;
-            std::memcpy(&part_inputs, x_corrections + r * stride, 4);
+            const auto part_inputs = x.template correction<float>(r, part);
             CHATGLM_UNROLL
             for (int p = 0; p < kPanels; ++p) {
               total[r][p] =
@@ -139,15 +117,13 @@ struct OpenedPanels {
             }
           }
         }
-        if constexpr (kCorrected || kMinimum) x_corrections += 4;
       }
-      x += kBlock;
-      x_scales += 4;
+      x.next_block();
     }
     CHATGLM_UNROLL
     for (int r = 0; r < kRows; ++r) {
       CHATGLM_UNROLL
-      for (int p = 0; p < kPanels; ++p) V::store(sums[row + r][p], total[r][p]);
+      for (int p = 0; p < kPanels; ++p) V::store(sums_of_rows[r][p], total[r][p]);
     }
   }
 };

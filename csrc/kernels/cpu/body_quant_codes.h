@@ -90,14 +90,17 @@ struct QuantCodes {
     }
   }
 
-  // One part (kForm.part codes) of a block times the inputs of kRows rows at x, plus `corrections`,
-  // which take off what kOffset is too much.
-  template <int kRows>
-  static void dot(const uint8_t* block, int part, const int8_t* x, int64_t x_stride,
-                  const int32_t* corrections, typename V::F32* dots) {
+  // One part (kForm.part codes) of a block times the same inputs of kRows rows, plus their
+  // corrections, which take off what kOffset is too much.
+  template <int kRows, class Reader>
+  static void dot(const uint8_t* block, int part, const Reader& x, typename V::F32* dots) {
     typename V::Ints sums[kRows];
     CHATGLM_UNROLL
-    for (int r = 0; r < kRows; ++r) sums[r] = V::ints(kOffset == 0 ? 0 : corrections[r]);
+    for (int r = 0; r < kRows; ++r) {
+      int32_t correction = 0;
+      if constexpr (kOffset != 0) correction = x.template correction<int32_t>(r, part);
+      sums[r] = V::ints(correction);
+    }
     CHATGLM_UNROLL
     for (int start = 0; start < kPartVectors; start += kChunk) {
       typename Dot::Partial partial[kRows];
@@ -105,10 +108,11 @@ struct QuantCodes {
       for (int r = 0; r < kRows; ++r) partial[r] = Dot::zero();
       CHATGLM_UNROLL
       for (int j = start; j < start + kChunk; ++j) {
-        const typename V::Bytes codes = load(block, part * kPartVectors + j);
+        const int vector = part * kPartVectors + j;
+        const typename V::Bytes codes = load(block, vector);
         CHATGLM_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          partial[r] = Dot::add(partial[r], codes, x + r * x_stride + j * V::kGroup);
+          partial[r] = Dot::add(partial[r], codes, x.quants(r, vector));
         }
       }
       CHATGLM_UNROLL
