@@ -6,8 +6,8 @@
 
 namespace chatglm::env {
 
-// CHATGLM_ISA: force a row of the CPU kernel table by name ("generic", "avx2", "avx512_vnni",
-// "neon_dotprod", "neon").
+// CHATGLM_ISA: force a row of the CPU kernel table by name ("amx", "avx512_vnni", "avx_vnni",
+// "avx2", "neon_dotprod", "neon", "generic").
 std::optional<std::string> forced_isa();
 // CHATGLM_NUM_THREADS: default number of threads.
 std::optional<int> num_threads();

@@ -80,6 +80,7 @@ bool may_use_tiles() {
 
 struct X86Features {
   bool avx2 = false;
+  bool avx_vnni = false;
   bool avx512_vnni = false;
   bool amx = false;
 
@@ -96,6 +97,8 @@ struct X86Features {
     const CpuId extended = cpuid(7, 0);
     const uint64_t saved = saved_registers();
     avx2 = all_bits(extended.ebx, kAvx2) && all_bits(saved, kYmmState);
+    const CpuId more = cpuid(7, 1);
+    avx_vnni = avx2 && all_bits(more.eax, bit(4));
     avx512_vnni = avx2 && all_bits(extended.ebx, kAvx512F | kDq | kBw | kVl) &&
                   all_bits(extended.ecx, kVnni) && all_bits(saved, kZmmState);
 
@@ -103,7 +106,7 @@ struct X86Features {
                        kAvx512Bf16 = bit(5);
     constexpr uint64_t kTileState = uint64_t{1} << 17 | uint64_t{1} << 18;
     amx = avx512_vnni && all_bits(extended.edx, kAmxBf16 | kAmxTile | kAmxInt8) &&
-          all_bits(cpuid(7, 1).eax, kAvx512Bf16) && all_bits(saved, kTileState) && may_use_tiles();
+          all_bits(more.eax, kAvx512Bf16) && all_bits(saved, kTileState) && may_use_tiles();
   }
 };
 
@@ -122,6 +125,14 @@ bool cpu_always() {
 bool cpu_has_avx2() {
 #if defined(CHATGLM_X86)
   return x86_features().avx2;
+#else
+  return false;
+#endif
+}
+
+bool cpu_has_avx_vnni() {
+#if defined(CHATGLM_X86)
+  return x86_features().avx_vnni;
 #else
   return false;
 #endif

@@ -15,6 +15,9 @@ constexpr const KernelTable* kTables[] = {
     &kAmxKernels,
 #endif
     &kAvx512VnniKernels,
+#if defined(CHATGLM_HAS_AVX_VNNI)
+    &kAvxVnniKernels,
+#endif
     &kAvx2Kernels,
 #elif defined(__aarch64__) || defined(_M_ARM64)
     &kNeonDotprodKernels,

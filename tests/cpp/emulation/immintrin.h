@@ -1,6 +1,6 @@
-// Stands before the compiler's own immintrin.h: the AVX-512 intrinsics that isa_avx512_vnni.cc and
-// isa_amx.cc use, as plain loops, so that its tests run on a CPU with AVX2 alone. What it lacks
-// does not compile.
+// Stands before the compiler's own immintrin.h: the intrinsics beyond AVX2 that isa_avx_vnni.cc,
+// isa_avx512_vnni.cc and isa_amx.cc use, as plain loops, so that its tests run on a CPU with AVX2
+// alone. What it lacks does not compile.
 #pragma once
 
 #pragma GCC system_header  // include_next is an extension
@@ -13,6 +13,7 @@
 #include <limits>
 
 // The emulated table runs wherever this file's own code does.
+#define cpu_has_avx_vnni cpu_has_avx2
 #define cpu_has_avx512_vnni cpu_has_avx2
 #define cpu_has_amx cpu_has_avx2
 
@@ -345,10 +346,20 @@ Integers dpbusd_epi32(const Integers& sums, const Integers& a, const Integers& b
   for (std::size_t i = 0; i < left.size(); ++i) values[i / 4] += left[i] * right[i];
   return integers(values);
 }
+__m256i dpbusd_avx_epi32(__m256i sums, __m256i a, __m256i b) {
+  auto values = narrow_lanes<int32_t>(sums);
+  const auto left = narrow_lanes<uint8_t>(a);
+  const auto right = narrow_lanes<int8_t>(b);
+  for (std::size_t i = 0; i < left.size(); ++i) values[i / 4] += left[i] * right[i];
+  std::memcpy(&sums, values.data(), sizeof(sums));
+  return sums;
+}
 
 }  // namespace
 }  // namespace emulated
 
+#undef _mm256_dpbusd_avx_epi32
+#define _mm256_dpbusd_avx_epi32 emulated::dpbusd_avx_epi32
 #define __m512 emulated::Floats
 #define __m512i emulated::Integers
 #undef _mm512_add_epi32
