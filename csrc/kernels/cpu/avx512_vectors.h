@@ -115,11 +115,11 @@ struct Avx512Vnni {
   struct CodeDot {
     using Partial = __m512i;
     static constexpr int kVectors = 8;
-    static Partial zero() { return _mm512_setzero_si512(); }
+    static Partial begin(Ints sums) { return sums; }
     static Partial add(Partial partial, Bytes codes, const int8_t* x) {
       return _mm512_dpbusd_epi32(partial, codes, broadcast4(x));
     }
-    static Ints widen(Ints sums, Partial partial) { return _mm512_add_epi32(sums, partial); }
+    static Ints end(Ints, Partial partial) { return partial; }
   };
   using ByteDot = CodeDot<255>;
 

@@ -122,7 +122,7 @@ class AmxFewRows {
   // Of args.m rows, the sums of kRows are kept in registers.
   template <int kRows>
   void multiply() {
-    std::memset(scratch_.sums, 0, sizeof(scratch_.sums));  // for rows beyond m
+    if (args_.m < kRows) std::memset(scratch_.sums, 0, sizeof(scratch_.sums));  // which no tile has
     configure();
     Step finished{}, now{}, next = step_at(0);
     for (int64_t i = 0; i < next.count; ++i) open(next, i, 0);

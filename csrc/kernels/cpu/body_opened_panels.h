@@ -70,7 +70,7 @@ struct OpenedPanels {
           CHATGLM_UNROLL
           for (int r = 0; r < kRows; ++r) {
             CHATGLM_UNROLL
-            for (int p = 0; p < kPanels; ++p) partial[r][p] = Dot::zero();
+            for (int p = 0; p < kPanels; ++p) partial[r][p] = Dot::begin(dots[r][p]);
           }
           CHATGLM_UNROLL
           for (int i = start; i < start + kChunk; ++i) {
@@ -91,7 +91,7 @@ struct OpenedPanels {
           CHATGLM_UNROLL
           for (int r = 0; r < kRows; ++r) {
             CHATGLM_UNROLL
-            for (int p = 0; p < kPanels; ++p) dots[r][p] = Dot::widen(dots[r][p], partial[r][p]);
+            for (int p = 0; p < kPanels; ++p) dots[r][p] = Dot::end(dots[r][p], partial[r][p]);
           }
         }
         F32 scale[kPanels];

@@ -18,10 +18,11 @@
 //   Ints                         kLanes integers, or what adds up to them
 //   ints(value) to_f32(a)
 //   CodeDot<kLargest>, ByteDot   how products of codes 0..kLargest, or of signed bytes, are summed:
-//     Partial, zero()            sums in as few bits as will do
+//     Partial, begin(sums)       what products are added to: nothing yet, in as few bits as will
+//                                do, or the Ints `sums`
 //     add(partial, codes, x)     + the products with the kGroup inputs at x
 //     kVectors                   how many of those a Partial can hold, a power of two
-//     widen(sums, partial)       Ints + a Partial
+//     end(sums, partial)         `sums`, and the products added since begin(sums)
 //   kByteFlip kByteOffset        what ByteDot wants signed bytes to be xor-ed with, and how much
 //                                larger they are then: 0x80 and 128 are unsigned numbers
 #pragma once
@@ -105,7 +106,7 @@ struct QuantCodes {
     for (int start = 0; start < kPartVectors; start += kChunk) {
       typename Dot::Partial partial[kRows];
       CHATGLM_UNROLL
-      for (int r = 0; r < kRows; ++r) partial[r] = Dot::zero();
+      for (int r = 0; r < kRows; ++r) partial[r] = Dot::begin(sums[r]);
       CHATGLM_UNROLL
       for (int j = start; j < start + kChunk; ++j) {
         const int vector = part * kPartVectors + j;
@@ -116,7 +117,7 @@ struct QuantCodes {
         }
       }
       CHATGLM_UNROLL
-      for (int r = 0; r < kRows; ++r) sums[r] = Dot::widen(sums[r], partial[r]);
+      for (int r = 0; r < kRows; ++r) sums[r] = Dot::end(sums[r], partial[r]);
     }
     CHATGLM_UNROLL
     for (int r = 0; r < kRows; ++r) dots[r] = V::to_f32(sums[r]);

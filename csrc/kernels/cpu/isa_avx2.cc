@@ -17,11 +17,11 @@ struct Avx2 : Avx2Vectors {
   struct CodeDot {
     using Partial = __m256i;
     static constexpr int kVectors = std::bit_floor((1U << 15) / (2 * kLargest * kLargestInput));
-    static Partial zero() { return _mm256_setzero_si256(); }
+    static Partial begin(Ints) { return _mm256_setzero_si256(); }
     static Partial add(Partial partial, Bytes codes, const int8_t* x) {
       return _mm256_add_epi16(partial, _mm256_maddubs_epi16(codes, broadcast4(x)));
     }
-    static Ints widen(Ints sums, Partial partial) {
+    static Ints end(Ints sums, Partial partial) {
       return _mm256_add_epi32(sums, _mm256_madd_epi16(partial, _mm256_set1_epi16(1)));
     }
   };

@@ -17,11 +17,11 @@ struct AvxVnni : Avx2Vectors {
   struct CodeDot {
     using Partial = __m256i;
     static constexpr int kVectors = 8;
-    static Partial zero() { return _mm256_setzero_si256(); }
+    static Partial begin(Ints sums) { return sums; }
     static Partial add(Partial partial, Bytes codes, const int8_t* x) {
       return _mm256_dpbusd_avx_epi32(partial, codes, broadcast4(x));
     }
-    static Ints widen(Ints sums, Partial partial) { return _mm256_add_epi32(sums, partial); }
+    static Ints end(Ints, Partial partial) { return partial; }
   };
   using ByteDot = CodeDot<255>;
 };

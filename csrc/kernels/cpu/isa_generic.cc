@@ -200,11 +200,11 @@ struct Generic {
   struct CodeDot {
     using Partial = Octet;
     static constexpr int kVectors = std::bit_floor((1U << 15) / (kLargest * kLargestInput));
-    static Partial zero() { return Octet{}; }
+    static Partial begin(Ints) { return Octet{}; }
     static Partial add(Partial partial, Bytes codes, const int8_t* x) {
       return partial + codes * all(*x);
     }
-    static Ints widen(Ints sums, Partial partial) {
+    static Ints end(Ints sums, Partial partial) {
       for (int i = 0; i < kLanes; ++i) sums.lane[i] += partial[i];
       return sums;
     }
@@ -217,13 +217,13 @@ struct Generic {
       Octet upper, lower;
     };
     static constexpr int kVectors = 32;
-    static Partial zero() { return {Octet{}, Octet{}}; }
+    static Partial begin(Ints) { return {Octet{}, Octet{}}; }
     static Partial add(Partial partial, Bytes bytes, const int8_t* x) {
       const Octet upper = (bytes << 8) >> 12;
       const Octet lower = (bytes & all(15)) - all(8);
       return {partial.upper + upper * all(*x), partial.lower + lower * all(*x)};
     }
-    static Ints widen(Ints sums, Partial partial) {
+    static Ints end(Ints sums, Partial partial) {
       for (int i = 0; i < kLanes; ++i) sums.lane[i] += 16 * partial.upper[i] + partial.lower[i];
       return sums;
     }

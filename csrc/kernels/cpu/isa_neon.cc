@@ -25,14 +25,14 @@ struct Neon : NeonVectors {
       int16x8_t rows01, rows23;  // four sums for each of two weight rows
     };
     static constexpr int kVectors = std::bit_floor((1U << 15) / (kLargest * kLargestInput));
-    static Partial zero() { return {vdupq_n_s16(0), vdupq_n_s16(0)}; }
+    static Partial begin(Ints) { return {vdupq_n_s16(0), vdupq_n_s16(0)}; }
     static Partial add(Partial partial, Bytes codes, const int8_t* x) {
       const int8x16_t weights = vreinterpretq_s8_u8(codes);
       const int8x8_t input = broadcast4(x);
       return {vmlal_s8(partial.rows01, vget_low_s8(weights), input),
               vmlal_s8(partial.rows23, vget_high_s8(weights), input)};
     }
-    static Ints widen(Ints sums, Partial partial) {
+    static Ints end(Ints sums, Partial partial) {
       return {vpadalq_s16(sums.rows01, partial.rows01), vpadalq_s16(sums.rows23, partial.rows23)};
     }
   };

@@ -17,11 +17,11 @@ struct NeonDotprod : NeonVectors {
   struct CodeDot {
     using Partial = int32x4_t;
     static constexpr int kVectors = 8;
-    static Partial zero() { return vdupq_n_s32(0); }
+    static Partial begin(Ints sums) { return sums; }
     static Partial add(Partial partial, Bytes codes, const int8_t* x) {
       return vdotq_s32(partial, vreinterpretq_s8_u8(codes), broadcast4(x));
     }
-    static Ints widen(Ints sums, Partial partial) { return vaddq_s32(sums, partial); }
+    static Ints end(Ints, Partial partial) { return partial; }
   };
   using ByteDot = CodeDot<128>;
 
