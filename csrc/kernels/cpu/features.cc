@@ -97,8 +97,9 @@ struct X86Features {
     const CpuId extended = cpuid(7, 0);
     const uint64_t saved = saved_registers();
     avx2 = all_bits(extended.ebx, kAvx2) && all_bits(saved, kYmmState);
+    constexpr uint32_t kAvxVnni = bit(4);
     const CpuId more = cpuid(7, 1);
-    avx_vnni = avx2 && all_bits(more.eax, bit(4));
+    avx_vnni = avx2 && all_bits(more.eax, kAvxVnni);
     avx512_vnni = avx2 && all_bits(extended.ebx, kAvx512F | kDq | kBw | kVl) &&
                   all_bits(extended.ecx, kVnni) && all_bits(saved, kZmmState);
 
